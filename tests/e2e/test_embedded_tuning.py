@@ -56,8 +56,8 @@ def launcher() -> EmbeddedLauncher:
 
 @pytest.fixture(scope="module")
 def space(launcher: EmbeddedLauncher) -> SearchSpace:
-    launch = launcher.served(LaunchSettings(engine="llamacpp", model="smollm2-135m", max_context=CONTEXT))
-    return SearchSpace(launch, {"slots": (3,)}, BASELINE)
+    launch = LaunchSettings(engine="llamacpp", model="smollm2-135m", max_context=CONTEXT, device="cpu")
+    return SearchSpace(launcher.served(launch), {"slots": (3,)}, BASELINE)
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_every_slot_of_the_real_server_holds_the_context(wishes: dict[str, objec
     )
     served = served_model(launch.model)
     with EmbeddedServer(
-        served, slots=launch.slots, context=launch.slot_tokens, threads=launch.threads, options=options
+        served, slots=launch.slots or 1, context=launch.slot_tokens, threads=launch.threads, options=options
     ) as server:
         root = server.url.removesuffix("/v1")
         props = asked(f"{root}/props")

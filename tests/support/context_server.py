@@ -31,8 +31,9 @@ _CODE = re.compile(r"(?:code of the|code d'accès du) (?P<place>[\w -]+?) (?:is|
 class ContextServer:
     """Runs in a thread. It finds every fact that it has read; `scale` makes it so many times as fast as its law.
 
-    `prompts` are the texts that were sent, `usage` tells whether it counts them, `shift` lets answers go on beyond the
-    context, and `off` is what its own count is wrong by.
+    `prompts` are the texts that were sent, `asked` the models that they were for, `usage` tells whether it counts them,
+    `shift` lets answers go on beyond the context, and `off` is what its own count is wrong by. A `fine_tune` is listed
+    beside the base.
     """
 
     def __init__(  # noqa: PLR0913  # all by name, and all with a default
@@ -47,9 +48,12 @@ class ContextServer:
         shift: bool = False,
         off: int = 0,
         scale: float = 1000.0,
+        fine_tune: str | None = None,
     ) -> None:
         self.known, self.engine, self.fails = known or KnownContext(), engine, fails
         self.prompts: list[str] = []
+        self.asked: set[str | None] = set()
+        self._fine_tune = fine_tune
         self._usage, self._announced, self._slots, self._shift, self._off = usage, announced, slots, shift, off
         self._scale, self._draw, self._read = scale, random.Random(self.known.seed), set[str]()
         self._loop = BackgroundLoop()
@@ -79,7 +83,8 @@ class ContextServer:
     async def _models(self, _request: web.Request) -> web.Response:
         about = {"max_model_len": self._announced} if self._announced and self.engine != "llamacpp" else {}
         owner = {"owned_by": self.engine} if self.engine in ("vllm", "llamacpp", "sglang") else {}
-        return web.json_response({"data": [{"id": "known", **owner, **about}]})
+        tuned = [{"id": self._fine_tune, "parent": "known", **owner}] if self._fine_tune else []
+        return web.json_response({"data": [{"id": "known", **owner, **about}, *tuned]})
 
     async def _props(self, _request: web.Request) -> web.Response:
         return web.json_response(
@@ -107,6 +112,7 @@ class ContextServer:
         body = await request.json()
         text = str(body["messages"][-1]["content"])
         self.prompts.append(text)
+        self.asked.add(body.get("model"))
         tokens, known = TEMPLATE + _words(text), self.known
         lost = known.loses(tokens)
         if lost or (tokens > known.limit and known.beyond == "refuse"):

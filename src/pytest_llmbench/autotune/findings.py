@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.autotune import served_rate
@@ -70,15 +70,7 @@ def finding(
         wanted_share=question.plan.share,
         lapse=round(capacity.lapse, 4),
         chances={f"{level:g}": round(chance, 4) for level, chance in chances.items() if chance > _SURE},
-        curve=tuple(
-            ShareAtLevel(
-                level=question.level(point.level),
-                share=round(point.share, 4),
-                low=round(point.low, 4),
-                high=round(point.high, 4),
-            )
-            for point in capacity.curve
-        ),
+        curve=tuple(_curve(question, capacity)),
         chance_required=None if required is None else _chance_of(required, found),
         slo=Promise(**dataclasses.asdict(slo)),
         users_held=question.held,
@@ -96,6 +88,12 @@ def finding(
         notes=(),
     )
     return made.model_copy(update={"notes": tuple(finding_notes(made, words("en")))})
+
+
+def _curve(question: Question, capacity: Capacity) -> Iterator[ShareAtLevel]:
+    for point in capacity.curve:
+        ends = {name: round(getattr(point, name), 4) for name in ("share", "low", "high")}
+        yield ShareAtLevel(level=question.level(point.level), **ends)
 
 
 def _contradiction(question: Question, found: Found) -> TrialContradiction | None:

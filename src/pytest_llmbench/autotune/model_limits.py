@@ -38,10 +38,11 @@ _AT_RANDOM = "max_requests_per_s"
 def write_limits_file(path: Path, document: LimitsDocument) -> None:
     """Write the limits of a report document, replacing the file at once.
 
-    The keys are those of the first target; where there are several, `models` has them all. What was not searched this
-    time is kept from the file where that is of the same server, model, promise and users (`kept_from` says of when),
-    else it is null. Trials that were invalid are not in it. No limit is above what was tried; where the interval may go
-    on beyond that, its end is null.
+    The keys are those of the first target; where there are several, `models` has them all, and after them what the file
+    said of models and servers that were not asked this time. What was not searched this time of those that were is kept
+    from the file where that is of the same server, model, promise and users (`kept_from` says of when), else it is
+    null. Trials that were invalid are not in it. No limit is above what was tried; where the interval may go on beyond
+    that, its end is null.
 
     Raises:
         UsageError: the file that is there is none of limits.
@@ -49,6 +50,8 @@ def write_limits_file(path: Path, document: LimitsDocument) -> None:
     """
     known = _entries(path)
     entries = [_with_known(_entry(target, document.metadata), known) for target in document.targets]
+    asked = [_served(one) for one in entries]
+    entries += [one for one in known if _served(one) not in asked]
     content = entries[0] if len(entries) == 1 else {**entries[0], "models": entries}
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
@@ -60,8 +63,7 @@ def users_of(path: Path, model: str, url: str) -> int | None:
         UsageError: the file is none of limits.
     """
     for entry in _entries(path):
-        served = entry.get("model_name") == model and (entry.get("provenance") or {}).get("url") == url
-        if served and isinstance(entry.get("max_concurrent_users"), int):
+        if _served(entry) == (model, url) and isinstance(entry.get("max_concurrent_users"), int):
             return int(entry["max_concurrent_users"])
     return None
 
@@ -113,8 +115,12 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
 
 def _of_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether both are of the same model on the same server, with the same promise."""
-    about = all(one.get(key) == other.get(key) for key in ("model_name", "slo"))
-    return about and (one.get("provenance") or {}).get("url") == other["provenance"]["url"]
+    return _served(one) == _served(other) and one.get("slo") == other.get("slo")
+
+
+def _served(entry: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """Model and server."""
+    return entry.get("model_name"), (entry.get("provenance") or {}).get("url")
 
 
 def _habits_of(entry: Mapping[str, Any], limit: str) -> Mapping[str, Any] | None:

@@ -165,7 +165,7 @@ def _tell(found: OptimizedConfig) -> None:
         typer.echo(f"  {name:<18} {value if value is not None else '16 bits':<12} {reason}")
     typer.echo(f"  {'longest prompt':<18} {found.prompt_tokens:<12} with the answer that the settings allow")
     parts = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in found.memory.items())
-    typer.echo(f"\nGB of memory: {parts}\n\n{command_line(found)}\n")
+    typer.echo(f"\nGB of memory: {parts}\n\n{command_line(found.command)}\n")
 
 
 def _show(applying: Mapping[str, Any], file: Path | None, *, as_json: bool) -> None:

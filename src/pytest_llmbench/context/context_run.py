@@ -19,8 +19,7 @@ from pytest_llmbench.context.probe_journal import ProbeJournal
 from pytest_llmbench.context.serving.family import find_member, longest_of
 from pytest_llmbench.context.side_checks import findings_in
 from pytest_llmbench.core.errors import ServerError, UsageError, naming
-from pytest_llmbench.core.files import delete
-from pytest_llmbench.load.search_journal import claimed
+from pytest_llmbench.load.search_journal import claimed, discard
 from pytest_llmbench.runs.context_document import ContextTarget, CountingDocument, FindingDocument, ServerDocument
 
 if TYPE_CHECKING:
@@ -79,11 +78,14 @@ class ContextRun:
             plan = planned(settings.context, announced, native)
             path = self._folder / f"{self._journal_name(live)}.jsonl"
             with claimed(path):
-                course = Course(settings, live, announced, self._journal(path, live), self._tell)
+                journal = self._journal(path, live)
+                course = Course(settings, live, announced, journal, self._tell)
                 await live.prepare()
                 shortest = await course.check_shortest(plan)
                 try:
                     await course.measure(plan, shortest)
+                    if not course.ran_out_of_time:
+                        journal.finish()
                 except ServerError as error:
                     _log.warning("%s", error, extra=naming(*error.names))
                 return self._target_document(course, live, announced)
@@ -97,8 +99,9 @@ class ContextRun:
         return f"{name}-{hashlib.sha256(f'{live.url} {live.model}'.encode()).hexdigest()[:_DIGEST_CHARS]}"
 
     def _journal(self, path: Path, live: LiveServer) -> ProbeJournal:
-        if not self._resume:
-            delete(path)
+        if not self._resume and (lost := discard(path)):
+            told = "%s: %d prompts of a stopped test are dropped; resuming would have gone on"
+            _log.warning(told, path, lost, extra=naming("resume"))
         journal = ProbeJournal(path, self._identity(live))
         if journal.resumed:
             _log.warning("%s: going on after %d probes", path, journal.resumed)

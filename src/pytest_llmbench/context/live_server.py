@@ -142,8 +142,10 @@ class LiveServer:
         return probe.model_copy(update={"started_s": round(begun - self._started, 3)})
 
     async def announced(self) -> Announced:
-        """What the server's pages say of its context."""
-        return await announced_by(self._control, self.checked.reached.models.get(self.model, {}))
+        """What the server's pages say of its context. A fine-tune has its base's: vLLM and SGLang list it without."""
+        models = self.checked.reached.models
+        listed = models.get(self.model, {})
+        return await announced_by(self._control, {**models.get(listed.get("parent", ""), {}), **listed})
 
     async def _open(self, opened: contextlib.AsyncExitStack) -> None:
         given = self._given

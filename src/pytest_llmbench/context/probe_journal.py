@@ -22,7 +22,8 @@ class ProbeJournal:
     """One JSON line that says what is tested, then one a probe, each on disk before the next prompt is sent.
 
     `identity` is all that the probes depend on: server, model, promise, what is asked. Without a path nothing is kept.
-    Half a line that a killed process left is cut off. A prompt that a server had no time for is asked again.
+    Half a line that a killed process left is cut off. A prompt that a server had no time for is asked again. The last
+    line of a test that came to its end says so.
     """
 
     def __init__(self, path: Path | None, identity: Mapping[str, Any]) -> None:
@@ -34,6 +35,7 @@ class ProbeJournal:
         """
         self._lines = Journal(path)
         self._known: dict[str, ProbeDocument] = {}
+        self._finished = False
         lines = self._lines.take_over()
         if lines:
             self._read(lines, json.loads(json.dumps(identity)))
@@ -54,12 +56,20 @@ class ProbeJournal:
         """Append one. Raises NotReadyError when the disk refuses."""
         self._lines.append({"probe": probe.model_dump(mode="json")}, durable=True)
         self._known[probe.id] = probe
+        self._finished = False
+
+    def finish(self) -> None:
+        """Note once that the test came to its end. Raises NotReadyError when the disk refuses."""
+        if not self._finished:
+            self._lines.append({"finished": True}, durable=True)
+            self._finished = True
 
     def _read(self, lines: list[bytes], identity: Mapping[str, Any]) -> None:
         try:
             found = json.loads(lines[0])["context"]
             other = sorted(key for key in {*found, *identity} if found.get(key) != identity.get(key))
-            probes = [ProbeDocument.model_validate(json.loads(line)["probe"]) for line in lines[1:]]
+            entries = [json.loads(line) for line in lines[1:]]
+            probes = [ProbeDocument.model_validate(one["probe"]) for one in entries if "finished" not in one]
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
             message = f"this is no journal of a context test ({error}); delete the file"
             raise UsageError(located(str(self._lines.path), None, message)) from error
@@ -67,6 +77,7 @@ class ProbeJournal:
             message = f"these probes are of another test: {', '.join(other)} not the same; begin anew, without resuming"
             raise UsageError(located(str(self._lines.path), 1, message), names=("resume",))
         self._known = {probe.id: probe for probe in probes if not _had_no_time(probe)}
+        self._finished = bool(entries) and "finished" in entries[-1]
 
 
 def _had_no_time(probe: ProbeDocument) -> bool:

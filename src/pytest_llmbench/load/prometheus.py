@@ -48,8 +48,11 @@ _GENERATED_TOKENS = frozenset(
 )
 _PREEMPTIONS = frozenset(("vllm:num_preemptions_total",))
 _KNOWN = _RUNNING | _WAITING | _KV_CACHE | _PROMPT_TOKENS | _GENERATED_TOKENS | _PREEMPTIONS
-_SAMPLE = re.compile(rf"^({'|'.join(sorted(_KNOWN))})(?:\{{.*\}})?[ \t]+(\S+)", re.MULTILINE)
-"""Only the lines that are wanted: taking a busy server's page apart line by line would hold an event loop up."""
+_SAMPLE = re.compile(rf"""^({"|".join(sorted(_KNOWN))})(?:\{{(?!.*\bpriority="[^"]).*\}})?[ \t]+(\S+)""", re.MULTILINE)
+"""Only the lines that are wanted: taking a busy server's page apart line by line would hold an event loop up.
+
+SGLang tells its queues by priority too, where it schedules by that: those are in the total, which has none.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pytest_llmbench.generation.ray.cluster import Cluster
 from pytest_llmbench.generation.ray.resources import Division, divided
 from pytest_llmbench.load.clocks import ClockOffset, Reading, compared, order_there, reading, report_here
 from pytest_llmbench.load.records import Clocks
-from pytest_llmbench.load.workers import Worker
+from pytest_llmbench.load.worker_process import Worker
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import RaySettings

@@ -42,7 +42,7 @@ class LoadTest:
     `habits`, `server` and `conversations` may be changed from trial to trial. `on_answer(good, judged)` is told while
     answers come how many were judged so far.
 
-    The users live in so many `processes` (see `processes.py`), which are kept from trial to trial. With "auto" that is
+    The users live in so many `processes` (see `workers.py`), which are kept from trial to trial. With "auto" that is
     one, the caller's, until it proves too slow for a trial: that trial is repeated with twice as many, as long as there
     are cores for them. With `machines` they are on those of a cluster, as many as it has place for.
 

@@ -1,7 +1,7 @@
 """A process of the load generator with a share of the users: orders come in, what their calls came to goes out.
 
-It is started by `processes.py` and speaks over its standard input and output, in pickled frames. It ends when its input
-is closed, which also happens when the process that started it dies in any way.
+It is started by `worker_process.py` and speaks over its standard input and output, in pickled frames. It ends when its
+input is closed, which also happens when the process that started it dies in any way.
 """
 
 from __future__ import annotations

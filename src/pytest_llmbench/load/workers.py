@@ -1,21 +1,17 @@
 """More processes for the load generator, where one event loop is not enough: each has a share of the users.
 
-They are plain child processes, not forks, and import nothing but the client. The judge stays here: it sees the calls of
-all processes as if they were made in this one.
+The judge stays here: it sees the calls of all processes as if they were made in this one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import logging
 import math
-import pickle
-import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pytest_llmbench.core.errors import NotReadyError, ServerError
 from pytest_llmbench.generation.client.chat_answer import Answer
@@ -23,7 +19,8 @@ from pytest_llmbench.load.client import Call, ChatServer
 from pytest_llmbench.load.reasons import Reason
 from pytest_llmbench.load.records import Clocks
 from pytest_llmbench.load.users import Habits, UserShare
-from pytest_llmbench.load.worker import HEADER, Closing, Live, Meet, Stop, WorkerReport, pack
+from pytest_llmbench.load.worker import Closing, Live, Meet, Stop, WorkerReport
+from pytest_llmbench.load.worker_process import Worker
 
 if TYPE_CHECKING:
     from pytest_llmbench.load.conversations import Conversations
@@ -31,13 +28,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("pytest_llmbench")
 _START_UP_S = 60.0
 _STOP_S = 10.0
-
-_PROGRAM = """import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
-sys.path[:] = {path!r}
-from pytest_llmbench.load.worker import work
-work()
-"""
 
 
 class LivingCrowd(Protocol):
@@ -291,62 +281,6 @@ class SharedCrowd:
             self._of[place][number].answer = answer
         self.lag_s, self.cpu = max(self.lag_s, closing.lag_s), max(self.cpu, closing.cpu)
         self._conversations.rounds = max(self._conversations.rounds, closing.rounds)
-
-
-class Worker:
-    """One process, as this one sees it."""
-
-    def __init__(
-        self, process: asyncio.subprocess.Process, orders: asyncio.StreamWriter, reports: asyncio.StreamReader
-    ) -> None:
-        self._process, self._orders, self._reports = process, orders, reports
-
-    @classmethod
-    async def started(cls, conversations: Conversations) -> Worker:
-        """Start it. Its first report says that it is ready."""
-        program = _PROGRAM.format(path=sys.path)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdin=pipe, stdout=pipe)
-        if process.stdin is None or process.stdout is None:
-            raise OSError("it has no pipes")
-        worker = cls(process, process.stdin, process.stdout)
-        worker.send(conversations)
-        return worker
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.returncode is None and not self._reports.at_eof()
-
-    def send(self, order: object) -> None:
-        """Give an order; a process that is gone does not get it, which its reports tell."""
-        with contextlib.suppress(OSError):
-            self._orders.write(pack(order))
-
-    async def report(self) -> WorkerReport:
-        """What it tells next.
-
-        Raises:
-            EOFError: it is gone.
-        """
-        size = HEADER.unpack(await self._reports.readexactly(HEADER.size))[0]
-        frame = await self._reports.readexactly(size)
-        return cast("WorkerReport", pickle.loads(frame))  # noqa: S301  # from this process's own child
-
-    def kill(self) -> None:
-        """End it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    async def close(self) -> None:
-        """Let it end, and see that it does."""
-        self._orders.close()
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await self._process.wait()
-        except TimeoutError:
-            self.kill()
-            await self._process.wait()
 
 
 async def _close(workers: Sequence[LoadWorker]) -> None:

@@ -61,7 +61,7 @@ class Work(Protocol):
 
 def llmbench(*words: str) -> Sequence[str]:
     """A command of this very installation."""
-    return (sys.executable, "-m", "pytest_llmbench.cli", *words)
+    return (sys.executable, "-P", "-m", "pytest_llmbench.cli", *words)
 
 
 class Finetuning:

@@ -86,6 +86,17 @@ def test_several_models_are_all_in_it_the_first_on_top(tmp_path: Path) -> None:
     assert [entry["max_concurrent_users"] for entry in made["models"]] == [5, 9]
 
 
+def test_limits_of_models_that_were_not_asked_this_time_stay_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    written(path, document({"users": finding(5)}))
+    second = written(path, document({"users": finding(9)}, names=("gpt",)))
+    assert (second["model_name"], second["max_concurrent_users"]) == ("gpt", 9)
+    assert [(one["model_name"], one["max_concurrent_users"]) for one in second["models"]] == [("gpt", 9), ("qwen", 5)]
+    again = written(path, document({"users": finding(6)}))
+    assert [(one["model_name"], one["max_concurrent_users"]) for one in again["models"]] == [("qwen", 6), ("gpt", 9)]
+    assert model_limits.users_of(path, "gpt", "http://h/v1") == 9
+
+
 def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "limits.json"
     url = "http://h/v1"

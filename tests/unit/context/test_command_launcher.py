@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import http.client
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 import psutil
@@ -18,16 +20,19 @@ from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.models.memory.hardware import Hardware
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
-import http.server, subprocess, sys
+import http.server, os, subprocess, sys, time
+loaded = time.monotonic() + float(os.environ.get("LOADS_FOR", 0))
 child = subprocess.Popen(["sleep", "60"])  # as engines have worker processes
 print("slots", sys.argv[2], "child", child.pid, flush=True)
 class Models(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         locked = sys.argv[4:] and self.headers.get("Authorization") != "Bearer " + sys.argv[4]
-        self.send_response(401 if locked else 200 if self.path == "/v1/models" else 404)
+        loading = self.path == "/health" and time.monotonic() < loaded
+        self.send_response(401 if locked else 503 if loading else 200 if self.path == "/v1/models" else 404)
         self.end_headers()
     def log_message(self, *_):
         pass
@@ -55,8 +60,14 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(program: str, tmp_path: Path) -> None:
-    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20)
+def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "subprocess.py").write_text("")  # a file of the user's is no module of ours
+    monkeypatch.chdir(folder)
+    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20, logs=tmp_path / "logs")
     with launcher.launch(space_of(launcher).baseline) as server:
         assert server.url.startswith("http://127.0.0.1:")
         assert server.url.endswith("/v1")
@@ -64,6 +75,19 @@ def test_a_server_is_ready_inside_the_block_and_gone_after_it_with_its_children(
         child = int((tmp_path / "child").read_text())
     assert gone(server.pid)
     assert gone(child)
+    assert not list((tmp_path / "logs").iterdir())
+
+
+def test_a_server_that_lists_its_models_while_it_loads_is_waited_for(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADS_FOR", "0.5")
+    launcher = CommandLauncher(f"{program} {{port}} {{slots}} {tmp_path}/child", 20)
+    with launcher.launch(space_of(launcher).baseline) as server:
+        asked = http.client.HTTPConnection("127.0.0.1", urllib.parse.urlsplit(server.url).port)
+        asked.request("GET", "/health")
+        assert asked.getresponse().status == 404  # 503 while it loads
+        asked.close()
 
 
 def test_a_server_that_wants_a_key_is_sent_that_of_the_questions_and_told_at_once_where_it_refuses_it(
@@ -102,14 +126,35 @@ def test_a_server_is_gone_when_whoever_started_it_is_killed(program: str, tmp_pa
     assert gone(int((tmp_path / "child").read_text()))
 
 
-def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
-    script = tmp_path / "broken.py"
-    script.write_text("import sys; print('loading'); sys.exit('CUDA out of memory')")
-    launcher = CommandLauncher(f"{shlex.join([sys.executable, str(script)])} {{port}} {{flags}}", 20)
+def test_a_server_that_does_not_start_is_told_with_its_last_words_and_what_it_said_is_kept(tmp_path: Path) -> None:
+    script, logs = tmp_path / "broken.py", tmp_path / "logs"
+    script.write_text(
+        "import sys; print('one', 'two', '\\033[0;36mloading\\033[0m', sep='\\n'); sys.exit('out of memory')"
+    )
+    launcher = CommandLauncher(f"{shlex.join([sys.executable, str(script)])} {{port}} {{flags}}", 20, logs=logs)
     with (
-        pytest.raises(NotReadyError, match="ended with code 1: loading / CUDA out of memory"),
+        pytest.raises(
+            NotReadyError, match="with code 1: two / loading / out of memory; all that it said is in"
+        ) as told,
         launcher.launch(space_of(launcher).baseline),
     ):
+        pass
+    (kept,) = logs.iterdir()
+    assert str(told.value).endswith(str(kept))
+    assert kept.read_text().startswith("one")
+
+
+def test_a_server_whose_last_exception_points_to_the_one_before_is_told_with_both(tmp_path: Path) -> None:
+    said = """(EngineCore pid=7) ERROR 11-30 [core.py:1510] ValueError: No available memory
+    raise ValueError(
+ValueError: No available memory
+RuntimeError: Engine core initialization failed. See root cause above.
+resource_tracker.py:254: UserWarning: 1 leaked object
+  warnings.warn("""
+    (tmp_path / "said").write_text(said)
+    launcher = CommandLauncher(f"sh -c 'cat {tmp_path}/said; exit 1' {{port}} {{flags}}", 20)
+    both = r"with code 1: ValueError: No available memory / RuntimeError: Engine core .* See root cause above\.$"
+    with pytest.raises(NotReadyError, match=both), launcher.launch(space_of(launcher).baseline):
         pass
 
 
@@ -131,6 +176,47 @@ def test_all_settings_go_to_an_engine_without_a_template(engine: Engine) -> None
     assert command[command.index("--port") + 1] == "1234"
     assert command[-len(flags(launch)) :] == flags(launch.model_copy(update={"slots": 4}))
     assert launch.model in command
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: Engine) -> None:
+    tuned = {"engine": engine, "command": "sh {port} {flags}"}
+    _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": "cuda"}}))
+    told = flags(space.baseline.launch)
+    assert [word for word in told if word.startswith("--")] == {
+        "vllm": ["--max-model-len"],
+        "sglang": ["--context-length", "--enable-metrics"],
+    }[engine]
+    slots = next(one for one in space.parameters if one.name == "slots")
+    assert slots.choices == (None, 16, 32, 64, 128, 256, 512)
+
+
+@pytest.mark.parametrize(("told", "there", "flags_of"), [("cpu", "cuda", 1), ("cuda", "cpu", 0), ("auto", "cpu", 1)])
+def test_servers_compute_on_the_device_of_the_settings_or_what_is_there(
+    told: str, there: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llmbench.context.tuning.session.detect", lambda: Hardware(there, "", 0))  # type: ignore[arg-type]
+    tuned = {"engine": "sglang", "command": "sh {port} {flags}"}
+    _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": told}}))
+    assert flags(space.baseline.launch).count("--device") == flags_of
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp"])
+def test_an_adapter_that_a_command_would_not_serve_is_refused(engine: Engine) -> None:
+    given: dict[str, dict[str, object]] = {
+        "tune": {"engine": engine, "command": "sh {port} {flags}"},
+        "model": {"adapter": "adapters/mine", "device": "cpu"},
+    }
+    with pytest.raises(UsageError, match=r"adapters/mine would not be served: give it as tune\.fixed: \{lora: \["):
+        prepared(Settings.model_validate(given))
+    given["tune"]["fixed"] = {"lora": [{"name": "mine", "path": "adapters/mine"}]}
+    assert "adapters/mine" in " ".join(flags(prepared(Settings.model_validate(given))[1].baseline.launch))
+
+
+def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_left_its_own() -> None:
+    tuned = {"engine": "vllm", "command": "sh {port} {slots} {kv_type}", "vary": {"slots": [64, 128]}}
+    _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": {"kv_type": "fp8"}}}))
+    assert space.baseline.values == {"slots": 64}
 
 
 def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:

@@ -24,7 +24,13 @@ SMALL = {"depths": [0.5], "languages": "en", "kinds": ["one"], "probes": 5, "ans
 
 
 def run(
-    server: ContextServer, folder: Path, *, resume: bool = False, steps: list[Step] | None = None, **context: Any
+    server: ContextServer,
+    folder: Path,
+    *,
+    asked: str | None = None,
+    resume: bool = False,
+    steps: list[Step] | None = None,
+    **context: Any,
 ) -> ContextTarget:
     settings = Settings.model_validate(
         {
@@ -34,7 +40,7 @@ def run(
         }
     )
     tell = (steps if steps is not None else []).append
-    return asyncio.run(ContextRun(settings, Target(server.url), resume=resume, tell=tell).measure())
+    return asyncio.run(ContextRun(settings, Target(server.url, asked), resume=resume, tell=tell).measure())
 
 
 def codes(found: ContextTarget) -> set[str]:
@@ -75,6 +81,12 @@ def test_the_three_limits_the_answer_and_what_it_rests_on(tmp_path: Path) -> Non
     assert {probe.kind for probe in swept} == {"one", "several", "distractors"}
     assert all(probe.correct == 1 for probe in swept)
     assert found.server.announced_context == 4001
+
+
+def test_what_a_server_tells_of_its_base_is_told_of_a_fine_tune_too(tmp_path: Path) -> None:
+    with context_server(KnownContext(limit=600), announced=601, fine_tune="tuned") as server:
+        found = run(server, tmp_path, asked="tuned", lengths=(256, 512), max_context=512)
+    assert found.server.announced_context == 601
 
 
 def test_the_longest_prompt_that_is_asked_for_can_be_the_one_that_is_required(tmp_path: Path) -> None:
@@ -260,6 +272,20 @@ def test_a_stopped_test_goes_on_without_sending_a_prompt_twice(tmp_path: Path) -
     assert len(server.prompts) == len(resumed.probes) - 3 + 2  # and two short ones, by which counting is checked
 
 
+def test_a_stopped_test_that_is_begun_anew_says_how_much_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with context_server(KnownContext(limit=400)) as server:
+        run(server, tmp_path)
+        run(server, tmp_path)
+        assert "dropped" not in caplog.text
+        run(server, tmp_path, time_limit=0.000001, resume=True)
+        journal = tmp_path / "context" / "known.jsonl"
+        journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
+        run(server, tmp_path)
+    assert "3 prompts of a stopped test are dropped; resuming would have gone on" in caplog.text
+
+
 def test_a_journal_of_another_test_is_refused_by_name(tmp_path: Path) -> None:
     with context_server(KnownContext(limit=600)) as server:
         run(server, tmp_path)
@@ -298,7 +324,8 @@ def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:
     kept = [json.loads(line) for line in (tmp_path / "context" / "known.jsonl").read_text().splitlines()]
     assert [step.probes for step in steps if not step.over] == list(range(1, len(found.probes) + 1))
     assert [step.sought for step in steps if step.over] == ["accepted", "sweep", "sweep", "in_time", "right"]
-    assert [entry["probe"]["id"] for entry in kept[1:]] == [probe.id for probe in found.probes]
+    assert [entry["probe"]["id"] for entry in kept[1:-1]] == [probe.id for probe in found.probes]
+    assert kept[-1] == {"finished": True}
     assert any("refused (context exceeded)" in step.verdict for step in steps)
 
 

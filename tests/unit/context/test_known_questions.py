@@ -34,6 +34,23 @@ def test_a_context_that_a_server_tells_is_believed(served: MakeServer) -> None:
         assert max(map(len, server.prompts)) < 200  # nothing was tried
 
 
+@pytest.mark.parametrize(("engine", "name"), [("vllm", "tuned"), ("sglang", "tuned"), ("sglang", "known:tuned")])
+def test_the_base_is_asked_and_tells_the_context_where_users_ask_its_fine_tune(
+    served: MakeServer, engine: str, name: str
+) -> None:
+    server = served(KnownContext(limit=4096), engine=engine, announced=4096, fine_tune="tuned")
+    users = Settings.model_validate({"server": {"url": server.url, "model": name}})
+    assert check_answers(server.url, users, 4096).context == 4096
+    assert server.asked == {"known"}
+
+
+def test_a_model_that_is_not_served_is_told_before_it_is_asked(served: MakeServer) -> None:
+    server = served(KnownContext(), engine="vllm")
+    users = Settings.model_validate({"server": {"url": server.url, "model": "tuned"}})
+    with pytest.raises(ServerError, match=r"has no model 'tuned'.*; it serves \"known\""):
+        check_answers(server.url, users, 64)
+
+
 @pytest.mark.parametrize(
     ("beyond", "limit", "context", "why"),
     [("refuse", 2048, 2048, ""), ("refuse", 1024, 0, "HTTP 400"), ("cut", 1024, 0, "it read 1024")],
@@ -65,6 +82,15 @@ def test_a_server_without_usage_proves_nothing(served: MakeServer) -> None:
 def test_a_question_without_an_answer_is_no_wrong_one(served: MakeServer) -> None:
     with pytest.raises(ServerError, match="the known question 'How many days are in a week\\?' was not answered"):
         check_answers(served(KnownContext(limit=8), engine="silent").url, Settings(), 64)
+
+
+def test_a_model_that_has_no_tokens_left_to_answer_after_thinking_is_told_so(
+    served: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ContextServer, "_answer", lambda *_: ["<think>", *["hm"] * 99])
+    seen = check_answers(served(KnownContext(), announced=64).url, Settings(), 64)
+    assert str(seen).startswith("0 of 8 known questions answered right, and 8 answers were still thoughts")
+    assert str(RightAnswers(frozenset({3}), 64)) == "1 of 8 known questions answered right"
 
 
 def test_a_quarter_of_what_the_baseline_answers_may_be_lost() -> None:

@@ -47,6 +47,7 @@ def test_what_is_found_fits_and_holds_the_context_in_every_slot(
         return
     assert sum(config.memory.values()) == int(memory * GIB)
     assert config.memory["free"] >= int(0.1 * memory * GIB)
+    assert config.launch.slots is not None
     assert config.pool_tokens >= config.launch.slots * context
     assert config.launch.yarn is None or config.launch.yarn.context >= context
 

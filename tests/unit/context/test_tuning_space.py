@@ -40,7 +40,8 @@ def test_what_is_usual_can_be_launched(engine: str) -> None:
         ({"slotz": (1, 2)}, {}, r"tune\.vary: there is no setting 'slotz'; did you mean 'slots'\?"),
         ({"port": (1, 2)}, {}, r"tune\.vary: port cannot be set here"),
         ({"slots": ()}, {}, r"tune\.vary: slots has no values"),
-        ({"slots": (0, 2)}, {}, r"tune\.vary: slots: 0 is not valid; give a whole number from 1$"),
+        ({"slots": (0, 2)}, {}, r"tune\.vary: slots: 0 is not valid; give a whole number from 1 or null$"),
+        ({"slots": (None, 2)}, {}, r"tune\.vary: slots: llama\.cpp's context is divided by them; give a number$"),
         ({"kv_type": ("f16", "q5")}, {}, r'"q5" is not valid; give one of f16, bf16, fp8, q8_0, q4_0 or null$'),
         (
             {"slots": (1, 2)},

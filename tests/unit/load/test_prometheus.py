@@ -35,6 +35,14 @@ def test_engines_are_taken_together_and_longer_names_are_other_names() -> None:
     assert read_page(VLLM) == Reading(running=7, waiting=0, kv_cache=0.75, generated_tokens=1500, preemptions=2)
 
 
+def test_what_a_server_tells_by_priority_is_in_its_total_already() -> None:
+    page = "".join(
+        f'sglang:num_running_reqs{{model_name="m",priority="{priority}",tp_rank="0"}} {count}.0\n'
+        for priority, count in (("", 5), ("0", 2), ("10", 3))
+    )
+    assert read_page(page) == Reading(running=5)
+
+
 def test_a_page_of_another_program_tells_nothing() -> None:
     assert read_page("process_cpu_seconds_total 3\n<html>") is None
     assert read_page("") is None

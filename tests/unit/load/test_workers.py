@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
@@ -86,7 +87,11 @@ def test_users_of_all_processes_are_one_crowd_that_never_says_the_same_twice(ser
     assert server.busy == 0
 
 
-def test_a_burst_over_processes_begins_and_goes_on_together(serve: Serve) -> None:
+def test_a_burst_over_processes_begins_and_goes_on_together(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "signal.py").write_text("")  # a file of the user's is no module of ours
+    monkeypatch.chdir(tmp_path)
     habits = Habits("burst", messages=2, cooldown_s=0.0, jitter=0)
     [trial] = trials(serve(Calibration(slots=1), answer_tokens=40), (4, 20), habits=habits)
     rounds = [

@@ -119,10 +119,22 @@ def test_the_files_are_written_and_the_document_obeys_its_schema(tmp_path: Path)
     advised = OptimizedConfig.read(paths["serving"] / "serving.yaml")
     assert advised.launch == BETTER.trial(2).launch
     assert advised.reasons["slots"] == "measured: 8 users held, 2.00 times the baseline's (1.50 to 2.70)"
+    assert (paths["serving"] / "serve.sh").read_text() == "#!/bin/sh\nexec llama-server \\\n  --parallel 8\n"
     found: Any = json.loads(paths["json"].read_text())
     jsonschema.validate(found, schema("tune"))
     assert TuningDocument.model_validate(found) == BETTER
     assert "https://" not in paths["html"].read_text().replace("http://www.w3.org", "")
+
+
+def test_what_a_template_alone_knows_is_in_the_command_that_was_measured_and_no_file_lacks_it(tmp_path: Path) -> None:
+    settings = Settings(output=OutputSettings(report_dir=tmp_path, png=False))
+    write_tuning(BETTER, settings)
+    measured = {"settings": {"policy": "lpm"}, "command": "serve --policy 'a b' -p 8000:8000"}
+    trials = tuple(BETTER.trial(number).model_copy(update=measured) for number in (1, 2))
+    policy = ParameterDocument(name="policy", choices=("fcfs", "lpm"), baseline="fcfs")
+    serving = write_tuning(BETTER.model_copy(update={"trials": trials, "parameters": (policy,)}), settings)["serving"]
+    assert {path.name for path in serving.iterdir()} == {"serve.sh"}
+    assert (serving / "serve.sh").read_text() == "#!/bin/sh\nexec serve \\\n  --policy 'a b' -p 8000:8000\n"
 
 
 def test_the_promise_has_the_numbers_of_its_language() -> None:

@@ -63,7 +63,7 @@ def test_the_command_trains_an_adapter_that_auto_finds_and_tells_its_course(
     files.folder.mkdir(parents=True)
     journal = files.folder / JOURNAL
     journal.write_text('{"kind": "st', encoding="utf-8")  # a session that was killed
-    _python, _m, _module, *words = Finetuning().command(job, files, options)
+    _python, _p, _m, _module, *words = Finetuning().command(job, files, options)
     said = llmbench(*words, "--device", "cpu")
     assert said.exit_code == 0, said.output
 
@@ -114,7 +114,7 @@ def test_jobs_read_the_settings_file_that_the_studio_was_given(store: Store, tmp
     job = Jobs(store, options).start_autotune(StartAutotune(server="http://127.0.0.1:1/v1", max_users=2))
     files = JobFiles(store.folder / job.folder)
     words = KINDS["autotune"].command(job, files, options)
-    assert words[2:4] == ("pytest_llmbench.cli", "autotune")
+    assert words[3:5] == ("pytest_llmbench.cli", "autotune")
     assert {"--server=http://127.0.0.1:1/v1", "--max-users=2", "--config=other.yaml"} < set(words)
     assert f"--report-dir={files.folder}" in words
     job.output, job.settings = "adapters/mine", {"quantization": "nf4", "limit": 3}

@@ -29,7 +29,8 @@ def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:
     yield "vllm", "serve", settings.model
     yield from _place(settings, name_flag="--served-model-name")
     yield "--max-model-len", str(settings.max_context)
-    yield "--max-num-seqs", str(settings.slots)
+    if settings.slots:
+        yield "--max-num-seqs", str(settings.slots)
     if settings.batch_tokens:
         yield "--max-num-batched-tokens", str(settings.batch_tokens)
     if settings.kv_type_k:
@@ -55,7 +56,7 @@ def _llamacpp(settings: LaunchSettings) -> Iterator[_Flag]:
     local = PurePath(settings.model).suffix == ".gguf"
     yield "llama-server", "--model" if local else "--hf-repo", settings.model
     yield from _place(settings, name_flag="--alias")
-    yield "--parallel", str(settings.slots)
+    yield "--parallel", str(settings.slots or 1)
     yield "--ctx-size", str(settings.kv_tokens)
     if settings.unified_kv:
         yield "--kv-unified", "--kv-unified-per-slot", str(settings.slot_tokens)
@@ -86,7 +87,8 @@ def _sglang(settings: LaunchSettings) -> Iterator[_Flag]:
     yield "python", "-m", "sglang.launch_server", "--model-path", settings.model
     yield from _place(settings, name_flag="--served-model-name")
     yield "--context-length", str(settings.max_context)
-    yield "--max-running-requests", str(settings.slots)
+    if settings.slots:
+        yield "--max-running-requests", str(settings.slots)
     if settings.batch_tokens:
         yield "--chunked-prefill-size", str(settings.batch_tokens)
     if settings.kv_type_k:

@@ -21,7 +21,7 @@ from pytest_llmbench.models.registry import ModelEntry
 from pytest_llmbench.models.sources import locate
 
 MOST_SLOTS: Mapping[Engine, int] = {"vllm": 256, "sglang": 256, "llamacpp": 16}
-"""Where memory would hold more: vLLM's own default, and for llama.cpp what one batch of small steps can carry."""
+"""Where memory would hold more: vLLM's default on GPUs below 70 GiB, and what one batch of llama.cpp can carry."""
 
 _PAGE: Mapping[Engine, int] = {"vllm": 16, "sglang": 16, "llamacpp": SLOT_STEP}
 """Tokens whose keys and values are set aside together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,10 @@ def compose_yaml(config: OptimizedConfig, folder: Path) -> str:
     return _yaml(compose(config, folder))
 
 
-def command_line(config: OptimizedConfig) -> str:
-    """The command as a shell takes it, a flag a line."""
+def command_line(words: Sequence[str]) -> str:
+    """A command as a shell takes it, a flag a line."""
     lines: list[str] = []
-    for word in map(shlex.quote, config.command):
+    for word in map(shlex.quote, words):
         if word.startswith("--"):
             lines.append(word)
         else:
@@ -74,7 +74,7 @@ def command_line(config: OptimizedConfig) -> str:
 def _script(config: OptimizedConfig) -> str:
     key = KEY_VARIABLES.get(config.launch.engine)
     told = f"; takes its key from {key}, where that is set" if key else ""
-    return f"#!/bin/sh\n# For {config.hardware}{told}.\nexec {command_line(config)}\n"
+    return f"#!/bin/sh\n# For {config.hardware}{told}.\nexec {command_line(config.command)}\n"
 
 
 def _environment(config: OptimizedConfig) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -54,17 +54,18 @@ class LaunchSettings(_Settings):
     """What a server is launched with. None leaves a value to the server's own default.
 
     Lengths are in tokens. `max_context` is what one request may hold, prompt and answer; `slots` the requests that are
-    answered at once. `batch_tokens` is what one step computes at most, `micro_batch` its part that is computed together
-    (llama.cpp only). `pool_tokens` is what all slots share where `unified_kv` is on (llama.cpp only); None is slots
-    times context. `gpu_memory_share` is the part of each GPU that vLLM and SGLang take, `kv_cache_bytes` what vLLM sets
-    aside for keys and values where no share says so. `arguments` are passed on as they are.
+    answered at once, 1 of llama.cpp where nothing else is said: they divide its context. `batch_tokens` is what one
+    step computes at most, `micro_batch` its part that is computed together (llama.cpp only). `pool_tokens` is what all
+    slots share where `unified_kv` is on (llama.cpp only); None is slots times context. `gpu_memory_share` is the part
+    of each GPU that vLLM and SGLang take, `kv_cache_bytes` what vLLM sets aside for keys and values where no share says
+    so. `arguments` are passed on as they are.
     """
 
     engine: Engine
     model: Annotated[str, Field(min_length=1)]
     served_name: _Name | None = None
     max_context: _Count
-    slots: _Count = 1
+    slots: _Count | None = None
     batch_tokens: _Count | None = None
     micro_batch: _Count | None = None
     kv_type_k: KvType | None = None
@@ -83,6 +84,11 @@ class LaunchSettings(_Settings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     arguments: tuple[str, ...] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_slot_of_llamacpp(cls, given: Any) -> Any:
+        return {"slots": 1, **given} if isinstance(given, dict) and given.get("engine") == "llamacpp" else given
+
     @field_validator("arguments")
     @classmethod
     def _refuse_keys(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,6 +99,8 @@ class LaunchSettings(_Settings):
         own = {"micro_batch": self.micro_batch, "pool_tokens": self.pool_tokens, "unified_kv": self.unified_kv or None}
         if self.engine != "llamacpp" and (given := [name for name, value in own.items() if value is not None]):
             raise ValueError(f"{given[0]} is llama.cpp's alone; {self.engine} has no such setting")
+        if self.engine == "llamacpp" and self.slots is None:
+            raise ValueError("slots: llama.cpp's context is divided by them; give a number")
         if self.engine != "vllm" and self.kv_cache_bytes is not None:
             raise ValueError(f"kv_cache_bytes is vLLM's alone; {self.engine} has no such setting")
         if self.engine == "llamacpp" and self.gpu_memory_share is not None:
@@ -128,5 +136,5 @@ class LaunchSettings(_Settings):
     def kv_tokens(self) -> int:
         """Tokens whose keys and values have to be there for what is promised."""
         if self.pool_tokens is None:
-            return self.slots * self.slot_tokens
+            return (self.slots or 1) * self.slot_tokens
         return -(-self.pool_tokens // SLOT_STEP) * SLOT_STEP

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import re
 import shlex
 import shutil
 import subprocess
-import sys
-import tempfile
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.context.serving.argv import argv
-from pytest_llmbench.context.tuning.guard import STOP_S
+from pytest_llmbench.context.tuning.guarded_server import GuardedServer
 from pytest_llmbench.context.tuning.launching import HOST, Launched, free_port
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
@@ -28,41 +22,43 @@ if TYPE_CHECKING:
 
 _PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 _ALWAYS = ("port", "model", "context", "flags")
-_LOOK_EVERY_S = 0.2
-_LOOK_TIMEOUT_S = 2.0
-_OK = 200
-_LOCKED = (401, 403)
-_TOLD = 3  # last lines of a server's output that its failure is told with
 _NAMES = ("tune.command",)
 
 
 class CommandLauncher:
-    """Starts what a template says, and waits until `/v1/models` answers.
+    """Starts what a template says, and waits until it can be asked.
 
     The template is split as a POSIX shell would, and no shell runs it. `{port}` is where the server must listen on
     loopback, `{model}` and `{context}` what is served, `{flags}` all settings as the engine's own options, any other
-    name in braces a setting or a name that is varied. `headers` are those of every question, the server's key too.
+    name in braces a setting or a name that is varied. `headers` are those of every question, the server's key too. The
+    output of servers that failed is kept in the folder `logs`, if there is one.
 
     Raises:
         UsageError: no such template can work.
     """
 
-    def __init__(self, template: str, start_s: float, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, template: str, start_s: float, headers: Mapping[str, str] | None = None, logs: Path | None = None
+    ) -> None:
         self.name = template
         self._words = _split(template)
-        self._start_s = start_s
+        self._start_s, self._logs = start_s, logs
         self._headers = headers or {}
         if "port" not in self.placeholders:
             raise UsageError("tune.command: has no {port}; write it where the server's port belongs", names=_NAMES)
 
     @classmethod
     def of_engine(
-        cls, settings: LaunchSettings, start_s: float, headers: Mapping[str, str] | None = None
+        cls,
+        settings: LaunchSettings,
+        start_s: float,
+        headers: Mapping[str, str] | None = None,
+        logs: Path | None = None,
     ) -> CommandLauncher:
         """The engine's own command, as installed here."""
         words = argv(settings)
         start = words[: _place_of_flags(words) - 4]
-        return cls(f"{shlex.join(start)} --host {HOST} --port {{port}} {{flags}}", start_s, headers)
+        return cls(f"{shlex.join(start)} --host {HOST} --port {{port}} {{flags}}", start_s, headers, logs)
 
     @property
     def placeholders(self) -> frozenset[str]:
@@ -124,113 +120,9 @@ class CommandLauncher:
     def launch(self, candidate: Candidate) -> Iterator[Launched]:
         """See `Launcher.launch`."""
         port = free_port()
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            _Guarded(self.filled(candidate, port), Path(folder) / "log") as run,
-        ):
+        with GuardedServer(self.filled(candidate, port), self._logs) as run:
             run.wait_until_ready(port, self._start_s, self._headers)
             yield Launched(f"http://{HOST}:{port}/v1", run.pid, run.why_gone)
-
-
-class _Guarded:
-    """A command under its guard, which ends it with this block or with this process."""
-
-    def __init__(self, command: list[str], log: Path) -> None:
-        self._orders = {"argv": command, "log": str(log)}
-        self._log = log
-        self._said: dict[str, Any] = {}
-        self._listener = threading.Thread(target=self._hear, daemon=True)
-        self.pid = 0
-
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            self._process = stack.enter_context(_guard())
-            stack.callback(self._stop)
-            assert self._process.stdin is not None  # noqa: S101  # for the type checker: it is a pipe
-            self._process.stdin.write(json.dumps(self._orders) + "\n")
-            self._process.stdin.flush()
-            self._hear()
-            if "pid" not in self._said:
-                raise NotReadyError(f"the server did not start: {self._said.get('error', 'its guard is gone')}")
-            self.pid = int(self._said["pid"])
-            self._listener.start()
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def wait_until_ready(self, port: int, longest_s: float, headers: Mapping[str, str]) -> None:
-        """Return once the server lists its models.
-
-        Raises:
-            NotReadyError: it ended, refuses the key, or did not in the time.
-        """
-        ends = time.monotonic() + longest_s
-        while (status := _status_of_models(port, headers)) != _OK:
-            if status in _LOCKED:
-                raise NotReadyError(
-                    f"the server refuses the key (HTTP {status}); set the one that it wants in LLMBENCH_API_KEY"
-                )
-            if why := self.why_gone():
-                raise NotReadyError(f"the server did not start: {why}")
-            if time.monotonic() > ends:
-                raise NotReadyError(
-                    f"the server was not ready after {longest_s:g} s; raise tune.start_timeout, or see what keeps it"
-                    f"{self._last_words()}",
-                    names=("tune.start_timeout",),
-                )
-            time.sleep(_LOOK_EVERY_S)
-
-    def why_gone(self) -> str | None:
-        """Why the process ended; None while it runs."""
-        if "ended" not in self._said:
-            return None
-        return f"it ended with code {self._said['ended']}{self._last_words()}"
-
-    def _hear(self) -> None:
-        """Take in what the guard says next."""
-        assert self._process.stdout is not None  # noqa: S101
-        with contextlib.suppress(ValueError):  # closed meanwhile
-            if line := self._process.stdout.readline():
-                self._said |= json.loads(line)
-
-    def _last_words(self) -> str:
-        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return f": {' / '.join(lines[-_TOLD:])}" if lines else ""
-
-    def _stop(self) -> None:
-        assert self._process.stdin is not None  # noqa: S101
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(2 * STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        if self._listener.is_alive():
-            self._listener.join()
-
-
-def _guard() -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pytest_llmbench.context.tuning.guard"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for us, who end it
-    )
-
-
-def _status_of_models(port: int, headers: Mapping[str, str]) -> int | None:
-    """What the server's list of models is answered with; None where nobody answers."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=_LOOK_TIMEOUT_S)
-    try:
-        connection.request("GET", "/v1/models", headers=dict(headers))
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
 
 
 def _split(template: str) -> list[str]:

@@ -14,12 +14,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 STOP_S = 20.0
 """How long a server may take to end by itself, before it is killed: vLLM frees its GPUs meanwhile."""
+KILLED_S = 5.0
+"""How long processes that were killed may take to be gone: until then the memory of a GPU is not free for others."""
+_LOOK_EVERY_S = 0.05
 
 
 def guard(orders: Mapping[str, Any]) -> None:
@@ -47,12 +51,30 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     _signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_S)
-    _signal_group(process.pid, signal.SIGKILL)
+    if _signal_group(process.pid, signal.SIGKILL):
+        ends = time.monotonic() + KILLED_S
+        while _holds_memory(process.pid) and time.monotonic() < ends:
+            time.sleep(_LOOK_EVERY_S)
 
 
-def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _signal_group(group: int, number: int) -> bool:
+    """Whether there is anybody in it."""
+    try:
         os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):  # macOS has no permission where only zombies are left
+        return False
+    return True
+
+
+def _holds_memory(group: int) -> bool:
+    """Whether any process of the group is more than a zombie, which holds nothing and waits for init alone."""
+    import psutil
+
+    for one in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(one.pid) == group and one.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
 
 
 def _tell_end(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,8 @@
 """Whether a server that was just started answers right, and whether a slot of it holds the context that is wanted.
 
 What is right is told by the default settings: the questions that they answer. Settings that lose more than a quarter of
-those, as a cache of too few bits does, are not what anybody wants to be fast.
+those, as a cache of too few bits does, are not what anybody wants to be fast. The base is asked, also where the users
+ask its fine-tune, which may know nothing but its own task.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.autotune.targets import Target, chat_server
 from pytest_llmbench.core.errors import ServerError
-from pytest_llmbench.generation.client.chat_client import ChatClient
+from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body, with_token_limit
 from pytest_llmbench.generation.client.served_models import with_loras
 from pytest_llmbench.generation.client.server_address import engine_url
-from pytest_llmbench.generation.client.server_pages import Reached, reach
+from pytest_llmbench.load.checked_server import CheckedServer
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.setting_sections import Settings
@@ -46,12 +47,23 @@ _ROOM = 128  # tokens of a prompt that proves a context, for the template and th
 class RightAnswers:
     """Which of the questions were answered right, by their places; `context` tokens a slot, None where nothing tells.
 
-    `why` says of a context that was tried and not held what the server said.
+    `why` says of a context that was tried and not held what the server said. `unthought` counts the answers that were
+    thoughts alone when their tokens ended.
     """
 
     right: frozenset[int]
     context: int | None
     why: str = ""
+    unthought: int = 0
+
+    def __str__(self) -> str:
+        told = f"{len(self.right)} of {len(QUESTIONS)} known questions answered right"
+        if not self.unthought:
+            return told
+        return (
+            f"{told}, and {self.unthought} answers were still thoughts when their tokens ended: give thinking more "
+            "(generation.max_reasoning_tokens), or switch it off (model.template_arguments: {enable_thinking: false})"
+        )
 
     def as_right_as(self, default: frozenset[int]) -> bool:
         """Whether it answers what the default settings answer, but for a quarter at most."""
@@ -62,7 +74,8 @@ def check_answers(url: str, settings: Settings, wanted: int) -> RightAnswers:
     """Ask the server. `wanted` tokens are tried with a prompt where it does not tell what a slot holds.
 
     Raises:
-        ServerError: it is not there, refuses the questions themselves, or leaves one without an answer.
+        ServerError: it is not there, does not serve the model, refuses the questions themselves, or leaves one without
+            an answer.
     """
     return asyncio.run(_checked(url, settings, wanted))
 
@@ -71,10 +84,11 @@ async def _checked(url: str, settings: Settings, wanted: int) -> RightAnswers:
     server = chat_server(settings, Target(url, settings.server.model))
     client = ChatClient(server.url, server.headers, len(QUESTIONS), _PATIENCE * server.timeout_s, 0, server.tls)
     try:
-        reached = await reach(client, _TIMEOUT_S, named=server.body.get("model") is not None)
-        standing = whole_body(server.standing) | {"temperature": 0.0}
-        standing["model"] = standing.get("model") or next(iter(reached.models))
-        if reached.loras is not None:  # a fine-tune may know nothing but its own task
+        checked = await CheckedServer.of(client, server)
+        reached, asked = checked.reached, checked.server.body["model"]
+        base = reached.models.get(asked, {}).get("parent") or asked
+        standing = whole_body(server.standing) | {"temperature": 0.0, "model": base}
+        if reached.loras is not None:
             standing = with_loras(standing, reached.loras, reached.url)
         asking = _Asking(client, standing, server.system_role)
         thinking = settings.generation.max_reasoning_tokens
@@ -84,12 +98,13 @@ async def _checked(url: str, settings: Settings, wanted: int) -> RightAnswers:
         right = frozenset(
             place
             for place, ((_, wanted_text), answer) in enumerate(zip(QUESTIONS, answers, strict=True))
-            if re.search(wanted_text, answer, re.IGNORECASE)
+            if re.search(wanted_text, answer.text, re.IGNORECASE)
         )
-        context = await _told_context(client, reached, standing["model"])
-        if context is not None:
-            return RightAnswers(right, context)
-        return RightAnswers(right, *await asking.proved_context(wanted))
+        unthought = sum(bool(answer.reasoning and not answer.text) for answer in answers)
+        context, why = await _told_context(client, reached.models.get(base, {})), ""
+        if context is None:
+            context, why = await asking.proved_context(wanted)
+        return RightAnswers(right, context, why, unthought)
     finally:
         await client.close()
 
@@ -100,14 +115,14 @@ class _Asking:
     standing: Mapping[str, Any]
     system_role: str
 
-    async def answer(self, question: str, tokens: int) -> str:
-        """The answer's text. Raises ServerError where there is none."""
+    async def answer(self, question: str, tokens: int) -> Reply:
+        """The answer. Raises ServerError where there is none."""
         reply = await self.client.ask(self._body(question, tokens))
         if reply.error is not None or reply.finish == "timeout":
             raise ServerError(
                 f"the known question {question!r} was not answered ({reply.error or 'no answer in time'})"
             )
-        return reply.text
+        return reply
 
     async def proved_context(self, wanted: int) -> tuple[int | None, str]:
         """The context if a prompt that nearly fills it is read whole, 0 where it is not; None where nothing is told."""
@@ -125,9 +140,9 @@ class _Asking:
         return request_body(with_token_limit(self.standing, tokens), messages, system_role=self.system_role)
 
 
-async def _told_context(client: ChatClient, reached: Reached, model: str) -> int | None:
+async def _told_context(client: ChatClient, entry: Mapping[str, Any]) -> int | None:
     """Tokens that a request may hold, as vLLM and SGLang list it with the model and llama.cpp on its own page."""
-    listed = reached.models.get(model, {}).get("max_model_len")
+    listed = entry.get("max_model_len")
     if isinstance(listed, int):
         return listed
     page = (await client.get(engine_url(client.url, "/props"), _TIMEOUT_S)).data

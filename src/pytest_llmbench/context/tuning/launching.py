@@ -83,8 +83,7 @@ class EmbeddedLauncher:
 
     def served(self, launch: LaunchSettings) -> LaunchSettings:
         """See `Launcher.served`."""
-        served = {"model": str(self._model.gguf), "served_name": self._model.name, "device": "cpu"}
-        return launch.model_copy(update=served)
+        return launch.model_copy(update={"model": str(self._model.gguf), "served_name": self._model.name})
 
     def check(self, space: SearchSpace) -> None:
         """See `Launcher.check`."""
@@ -110,10 +109,11 @@ class EmbeddedLauncher:
             kv_unified_per_slot=settings.slot_tokens if settings.unified_kv else None,
             cache_type_k=settings.kv_type_k,
             cache_type_v=settings.kv_type_v,
+            device=settings.device,
         )
         server = EmbeddedServer(
             self._model,
-            slots=settings.slots,
+            slots=settings.slots or 1,
             context=settings.slot_tokens,
             threads=settings.threads,
             options=options,

@@ -111,8 +111,7 @@ class Tuner:
             told = seen.why or f"a request may hold {seen.context} tokens"
             return {**facts, "outcome": "short_context", "reason": told}
         if not seen.right or (known and not seen.as_right_as(frozenset(known[0].right))):
-            told = f"{len(seen.right)} of {len(QUESTIONS)} known questions answered right"
-            return {**facts, "outcome": "wrong_answers", "reason": told}
+            return {**facts, "outcome": "wrong_answers", "reason": str(seen)}
         least = bar(known)
         held = self.measure(server, name, first=least or 1, bar=least)
         return {**facts, "outcome": "surely_worse" if held.stopped else "measured", "held": users_found(held)}

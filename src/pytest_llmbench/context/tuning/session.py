@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llmbench.autotune.targets import digest_of, talks
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings
@@ -27,12 +27,14 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
+from pytest_llmbench.models.memory.hardware import detect
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.tuning.launching import Launcher
-    from pytest_llmbench.core.setting_sections import Settings
+    from pytest_llmbench.context.tuning.space import Value
+    from pytest_llmbench.core.setting_sections import Settings, TuneSettings
 
 FOLDER = "tune"
 """Of the studies, in the report folder."""
@@ -86,19 +88,33 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     """
     wanted = settings.tune
     refuse_beyond_model(settings)
-    usual, given = usual_parameters(wanted.engine, _cores()), dict(wanted.vary)
-    vary = given or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
-    usually = {
-        name: value for name, value in usual_baseline(wanted.engine, _cores()).items() if name not in wanted.fixed
-    }
-    baseline = {**usually, **wanted.baseline}
     launch = LaunchSettings(
-        engine=wanted.engine, model=loaded_by(settings.model.base, wanted.engine), max_context=wanted.context
+        engine=wanted.engine,
+        model=loaded_by(settings.model.base, wanted.engine),
+        max_context=wanted.context,
+        device=_device(settings),
     )
     launcher = _launcher(settings, launch)
+    vary, baseline = _searched(wanted, launcher.own_names)
     space = SearchSpace(launcher.served(launch), vary, baseline, wanted.fixed, launcher.own_names)
     launcher.check(space)
     return launcher, space
+
+
+def _searched(wanted: TuneSettings, written: frozenset[str]) -> tuple[Mapping[str, Sequence[Value]], dict[str, Value]]:
+    """What is varied, and the baseline. What a template has `written` a place for is never left to the server."""
+
+    def may_be(name: str, value: Value) -> bool:
+        return name not in wanted.fixed and (value is not None or name not in written)
+
+    usual = usual_parameters(wanted.engine, _cores())
+    vary = dict(wanted.vary) or {
+        name: tuple(value for value in choices if may_be(name, value))
+        for name, choices in usual.items()
+        if name not in wanted.fixed
+    }
+    own = usual_baseline(wanted.engine, _cores())
+    return vary, {**{name: value for name, value in own.items() if may_be(name, value)}, **wanted.baseline}
 
 
 def document(
@@ -160,14 +176,35 @@ def confirmed_winner(study: TuningStudy, best: int) -> tuple[Outcome, NumberWith
 
 def _launcher(settings: Settings, launch: LaunchSettings) -> Launcher:
     """The command's, the engine's own program, or the embedded server."""
-    wanted = settings.tune
+    wanted, logs = settings.tune, settings.output.report_dir / FOLDER / "logs"
+    if wanted.command is not None or wanted.engine != "llamacpp":
+        _refuse_adapter(settings)
     if wanted.command is not None:
-        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings))
+        return CommandLauncher(wanted.command, wanted.start_timeout, _headers(settings), logs)
     if wanted.engine != "llamacpp":
-        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings))
+        return CommandLauncher.of_engine(launch, wanted.start_timeout, _headers(settings), logs)
     if len(adapters := settings.model.adapters) > 1:
         raise UsageError("the embedded server takes one adapter; give one, or none", names=("model.adapter",))
     return EmbeddedLauncher(served_model(settings.model.base, adapters[0], settings.model.adapters_dir))
+
+
+def _refuse_adapter(settings: Settings) -> None:
+    """A command's server is given its fine-tunes by name; one that stands elsewhere would be left out unseen."""
+    named = [one for one in settings.model.adapters if one not in ("auto", "none")]
+    if named and "lora" not in settings.tune.fixed:
+        raise UsageError(
+            f"model.adapter: {named[0]} would not be served: give it as tune.fixed: {{lora: [{{name: NAME, path: "
+            f"{named[0]}}}]}}, with server.model: NAME where users ask it; or set none",
+            names=("model.adapter", "tune.fixed"),
+        )
+
+
+def _device(settings: Settings) -> Literal["cpu", "cuda"]:
+    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for."""
+    told, wanted = settings.model.device, settings.tune
+    if told != "auto":
+        return told
+    return "cpu" if wanted.command is None and wanted.engine == "llamacpp" else detect().device
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:

@@ -22,6 +22,9 @@ Value = bool | int | float | str | None
 _FIELDS: Mapping[str, tuple[str, ...]] = {"kv_type": ("kv_type_k", "kv_type_v")}
 """Names that stand for several settings at once."""
 
+ENGINE_SETTINGS = frozenset((*LaunchSettings.model_fields, *_FIELDS))
+"""Names of settings of engines; any other that is searched is a command template's own."""
+
 _NOT_SEARCHED = frozenset(("engine", "model", "max_context", "served_name", "host", "port"))
 """What a study is about, or where the server is: neither varied nor fixed."""
 
@@ -71,7 +74,7 @@ class SearchSpace:
         fixed: Mapping[str, Any] = {},
         own: frozenset[str] = frozenset(),
     ) -> None:
-        self._own = own = own - LaunchSettings.model_fields.keys() - _FIELDS.keys()
+        self._own = own = own - ENGINE_SETTINGS
         for where, names in (("tune.vary", vary), ("tune.baseline", baseline), ("tune.fixed", fixed)):
             for name in names:
                 self._refuse_unknown(name, where)
@@ -117,7 +120,7 @@ class SearchSpace:
         return self.candidate(values)
 
     def _refuse_unknown(self, name: str, where: str) -> None:
-        known = {*LaunchSettings.model_fields, *_FIELDS, *self._own} - _NOT_SEARCHED
+        known = (ENGINE_SETTINGS | self._own) - _NOT_SEARCHED
         if name in _NOT_SEARCHED:
             raise UsageError(f"{where}: {name} cannot be set here; it belongs to what is tuned", names=(where,))
         if name not in known:
@@ -138,7 +141,7 @@ def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]
             "threads": tuple(2**power for power in range(cores.bit_length())),
         }
     return {
-        "slots": (16, 32, 64, 128, 256, 512),
+        "slots": (None, 16, 32, 64, 128, 256, 512),
         "batch_tokens": (None, 2048, 4096, 8192, 16384),
         "gpu_memory_share": (None, 0.8, 0.85, 0.95),
         "kv_type": (None, "fp8"),
@@ -148,8 +151,8 @@ def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]
 def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
     """What the engine takes where nobody says anything.
 
-    llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM: `max_num_seqs` 256. SGLang
-    computes its own from the memory; 256 stands for it.
+    llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM and SGLang are told nothing:
+    vLLM's sequences at once are 256 or 1024 by the GPU, SGLang computes its own from the memory.
     """
     if engine == "llamacpp":
         return {
@@ -160,7 +163,7 @@ def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
             "micro_batch": 512,
             "threads": cores,
         }
-    return {"slots": 256, "batch_tokens": None, "gpu_memory_share": None, "kv_type": None}
+    return dict.fromkeys(("slots", "batch_tokens", "gpu_memory_share", "kv_type"))
 
 
 def _for_one(

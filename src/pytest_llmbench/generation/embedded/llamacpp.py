@@ -179,7 +179,7 @@ class EmbeddedServer:
 
     def _started(self, complaints: IO[bytes]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "pytest_llmbench.generation.embedded.llamacpp_process"],
+            [sys.executable, "-P", "-m", "pytest_llmbench.generation.embedded.llamacpp_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,

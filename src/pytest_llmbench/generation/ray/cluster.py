@@ -177,7 +177,7 @@ def _knock(address: str, timeout_s: float) -> None:
 
 def _asked_at(address: str, timeout_s: float) -> str:
     """What went wrong there; empty where nothing did."""
-    command = [sys.executable, "-c", _KNOCK, address]
+    command = [sys.executable, "-P", "-c", _KNOCK, address]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=Path.cwd())
     except subprocess.TimeoutExpired:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.serving.files import COMPOSE, CONFIG, command_line, compose_yaml, config_yaml, write_files
 from pytest_llmbench.context.tuning.advice import advised_config
 from pytest_llmbench.context.tuning.session import FOLDER
+from pytest_llmbench.context.tuning.space import ENGINE_SETTINGS
+from pytest_llmbench.core.files import delete
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts.tuning import save_tuning
 from pytest_llmbench.reports.renderers.registry import default_renderers
@@ -46,12 +49,17 @@ def write_tuning(document: TuningDocument, settings: Settings) -> dict[str, Path
 
 
 def _write_advised(document: TuningDocument, settings: Settings) -> Path:
-    """The settings to run, as `llmbench config` writes them; the folder."""
-    folder, config = settings.output.report_dir / FOLDER / "serving", advised_config(document, settings)
-    texts = {
-        CONFIG: config_yaml(config),
-        COMPOSE: compose_yaml(config, folder),
-        "serve.sh": f"#!/bin/sh\nexec {command_line(config)}\n",
-    }
+    """The settings to run: the command that was measured, and the files that `llmbench config` writes; the folder.
+
+    These have no place for what a template alone knows: where that was searched, there is the command alone.
+    """
+    folder, advised = settings.output.report_dir / FOLDER / "serving", document.advised
+    texts = {"serve.sh": f"#!/bin/sh\nexec {command_line(shlex.split(advised.command))}\n"}
+    if advised.settings.keys() <= ENGINE_SETTINGS:
+        config = advised_config(document, settings)
+        texts |= {CONFIG: config_yaml(config), COMPOSE: compose_yaml(config, folder)}
+    else:
+        for name in (CONFIG, COMPOSE):  # of an earlier tuning
+            delete(folder / name)
     write_files({folder / name: text for name, text in texts.items()}, force=True)
     return folder
