@@ -176,17 +176,14 @@ def _base_of(spec: str, read_as: ModelSettings) -> _Base:
     from pytest_llmbench.models.loading_errors import explained, needs_local_extra
     from pytest_llmbench.models.quiet import quiet_libraries
     from pytest_llmbench.models.registry import load_registry
-    from pytest_llmbench.models.sources import resolve
-    from pytest_llmbench.models.tokenizers import context_tokens, embedding_rows, load_tokenizer
+    from pytest_llmbench.models.sources import locate
+    from pytest_llmbench.models.tokenizers import context_tokens, describe, embedding_rows
 
     own = read_as.of_base(spec)
-    source, trusted = resolve(spec, revision=own.revision), own.trust_remote_code
+    location = locate(spec)
     try:
-        from transformers import AutoConfig
-
-        with quiet_libraries(), explained(source):
-            config = AutoConfig.from_pretrained(source.path, trust_remote_code=trusted)
-            tokenizer = load_tokenizer(source, trust_remote_code=trusted)
+        with quiet_libraries(), explained(location):
+            config, tokenizer = describe(spec, revision=own.revision, trust_remote_code=own.trust_remote_code)
     except ImportError as error:
         raise needs_local_extra(error) from error
     registry = load_registry()

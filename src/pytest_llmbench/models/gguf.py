@@ -242,6 +242,21 @@ def _add_ends(made: Tokenizer, named: Mapping[str, str], told: Mapping[str, Any]
     )
 
 
+def describe(gguf: Path) -> tuple[Any, Any]:
+    """The configuration and the tokenizer of a GGUF file as its conversion has them, its weights left where they are.
+
+    Raises:
+        ModelError, NotReadyError: as `convert`, but for weights that are missing.
+    """
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise _needs_local_extra() from error
+    with _reading(gguf):
+        tokenizer = _checked_tokenizer(gguf)
+        return AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name), tokenizer
+
+
 def converted_folder(gguf: Path) -> Path:
     """Where the conversion of these very bytes is, or will be."""
     return cache_dir() / "converted" / f"{gguf.stem}-{file_hash(gguf)[:16]}-v{_CONVERTER_VERSION}"
@@ -299,25 +314,20 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         raise _needs_local_extra() from error
     from pytest_llmbench.models.quiet import quiet_libraries
 
-    with quiet_libraries(), _no_bar():
-        try:
-            told, tensors = _read(gguf)
-            _refuse_a_part(told, gguf)
-            _refuse_scaled_positions(told, tensors, gguf)
-            tokenizer = tokenizer_of(told, gguf)  # first: of one that is not known, the weights need not be read
-            read, info = AutoModelForCausalLM.from_pretrained(
-                gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
-            )
-        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
-            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
-        if missing := sorted(info["missing_keys"]):
-            raise ModelError(
-                f"{gguf}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; download it again, "
-                "or give the model's own folder or hub id instead"
-            )
-        config = copy.deepcopy(read.config)
-        if hasattr(config, "quantization_config"):
-            del config.quantization_config
+    with _reading(gguf):
+        tokenizer = _checked_tokenizer(gguf)  # first: of a file that is refused, the weights need not be read
+        read, info = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"{gguf}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; download it again, "
+            "or give the model's own folder or hub id instead"
+        )
+    config = copy.deepcopy(read.config)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    with quiet_libraries():
         plain = type(read)(config).to(torch.float32)
         plain.load_state_dict(read.state_dict())
         plain.tie_weights()
@@ -326,6 +336,26 @@ def _write_plain_model(gguf: Path, folder: Path) -> None:
         except safetensors.SafetensorError as error:
             raise _no_room(folder, error) from error
         tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _reading(gguf: Path) -> Iterator[None]:
+    """Turn what transformers raises of a GGUF file into a ModelError; its bars and notes are hidden."""
+    from pytest_llmbench.models.quiet import quiet_libraries
+
+    with quiet_libraries(), _no_bar():
+        try:
+            yield
+        except (ValueError, KeyError, IndexError, NotImplementedError) as error:
+            raise ModelError(f"{gguf}: transformers cannot read this GGUF file ({error}); is it whole?") from error
+
+
+def _checked_tokenizer(gguf: Path) -> Any:
+    """Its tokenizer, of a file that transformers reads as it is meant. Raises ModelError of any other."""
+    told, tensors = _read(gguf)
+    _refuse_a_part(told, gguf)
+    _refuse_scaled_positions(told, tensors, gguf)
+    return tokenizer_of(told, gguf)
 
 
 def _refuse_a_part(told: Mapping[str, Any], gguf: Path) -> None:

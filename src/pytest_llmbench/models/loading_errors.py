@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
-from pytest_llmbench.models.sources import Source
+from pytest_llmbench.models.gguf import converted_folder
+from pytest_llmbench.models.sources import Location, Source
 
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "allocate memory", "cublas_status_alloc_failed")
 """CUDA has an error of its own for it; the CPU's allocator, CUDA's driver and cuBLAS tell only in words."""
@@ -38,7 +40,7 @@ def fitting(source: Source) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def explained(source: Source) -> Iterator[None]:
+def explained(source: Source | Location) -> Iterator[None]:
     """Turn what transformers, safetensors and PyTorch raise inside the block into a ModelError about `source`.
 
     Raises:
@@ -48,7 +50,7 @@ def explained(source: Source) -> Iterator[None]:
     import safetensors
     import torch
 
-    where = f"{source.name} ({source.path})"
+    where = f"{source.name} ({source.path if isinstance(source, Source) else source.place})"
     try:
         yield
     except safetensors.SafetensorError as error:
@@ -61,7 +63,7 @@ def explained(source: Source) -> Iterator[None]:
         raise _translated(where, source, str(error)) from error
 
 
-def _translated(where: str, source: Source, message: str) -> ModelError:
+def _translated(where: str, source: Source | Location, message: str) -> ModelError:
     lowered = message.casefold()
     if "trust_remote_code" in lowered:
         return ModelError(
@@ -82,11 +84,12 @@ def _too_large(where: str) -> ModelError:
     )
 
 
-def _again(source: Source) -> str:
+def _again(source: Source | Location) -> str:
+    origin = source.origin if isinstance(source, Source) else source.place
     match source.kind:
         case "gguf":
-            return f"delete {source.path} and it is converted again"
+            return f"delete {converted_folder(Path(origin))} and it is converted again"
         case "hub":
-            return f"delete its folder in the hub cache and fetch it again: hf download {source.origin}"
+            return f"delete its folder in the hub cache and fetch it again: hf download {origin}"
         case _:
             return "copy or download the folder again"

@@ -11,7 +11,9 @@ from typing import Any
 
 from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.locale import N_
-from pytest_llmbench.models.sources import Source
+from pytest_llmbench.models.gguf import converted_folder
+from pytest_llmbench.models.gguf import describe as describe_gguf
+from pytest_llmbench.models.sources import Source, locate, tokenizer_place
 
 _log = logging.getLogger("pytest_llmbench")
 
@@ -32,16 +34,45 @@ def load_tokenizer(source: Source, *, trust_remote_code: bool = False) -> Any:
         ModelError: it has neither a padding nor an end-of-text token, or one that the base has no embedding for.
         OSError, ValueError: as transformers does; see `loading_errors.explained`.
     """
+    return _described_by(source.path, trust_remote_code=trust_remote_code)[1]
+
+
+def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """The configuration of a base, and its tokenizer as `load_tokenizer` gives it, its weights left where they are.
+
+    A GGUF file is not converted for it, and of a hub model no weights are downloaded.
+
+    Raises:
+        WrongModelError, ModelError, NotReadyError: as `sources.resolve`, but for what is wrong with the weights.
+        OSError, ValueError: as transformers does of a folder; see `loading_errors.explained`.
+    """
+    location = locate(spec)
+    place = Path(location.place) if location.kind != "hub" else tokenizer_place(spec, revision=revision)
+    if location.kind != "gguf":
+        return _described_by(place, trust_remote_code=trust_remote_code)
+    if (converted := converted_folder(place)).is_dir():
+        return _described_by(converted, trust_remote_code=trust_remote_code)
+    config, tokenizer = describe_gguf(place)
+    tokenizer.padding_side = "left"
+    return config, _checked(tokenizer, config, place)
+
+
+def _described_by(folder: Path | str, *, trust_remote_code: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig
 
-    tokenizer = read_tokenizer(source.path, trust_remote_code=trust_remote_code)
+    tokenizer = read_tokenizer(folder, trust_remote_code=trust_remote_code)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+    return config, _checked(tokenizer, config, folder)
+
+
+def _checked(tokenizer: Any, config: Any, place: Path | str) -> Any:
+    """The tokenizer, with a padding token and an embedding for each token that the product itself uses."""
     if tokenizer.pad_token_id is None:
         if tokenizer.eos_token_id is None:
-            raise ModelError(f"{source.path}: the tokenizer has neither a padding nor an end-of-text token; add one")
+            raise ModelError(f"{place}: the tokenizer has neither a padding nor an end-of-text token; add one")
         tokenizer.pad_token = tokenizer.eos_token
-    rows = embedding_rows(AutoConfig.from_pretrained(source.path, trust_remote_code=trust_remote_code))
-    if rows is not None:
-        _check_named(source, tokenizer, rows)
+    if (rows := embedding_rows(config)) is not None:
+        _check_named(place, tokenizer, rows)
     return tokenizer
 
 
@@ -126,7 +157,7 @@ def rules_hash(tokenizer: Any) -> str:
     return hashlib.sha256(rules.encode()).hexdigest()
 
 
-def _check_named(source: Source, tokenizer: Any, rows: int) -> None:
+def _check_named(place: Path | str, tokenizer: Any, rows: int) -> None:
     """The tokens that the product itself puts into batches and prompts must have a row; others may lack one."""
     for name in _NAMED:
         token = getattr(tokenizer, f"{name}_token_id")
@@ -134,7 +165,7 @@ def _check_named(source: Source, tokenizer: Any, rows: int) -> None:
             continue
         written = getattr(tokenizer, f"{name}_token")
         raise ModelError(
-            f"{source.path}: the tokenizer's {name}_token {written!r} is token {token}, and the model has embeddings "
+            f"{place}: the tokenizer's {name}_token {written!r} is token {token}, and the model has embeddings "
             f"for {rows} tokens (0 to {rows - 1}); give it one with model.resize_token_embeddings(len(tokenizer)) and "
             f"save both, or set {name}_token to a token that has one"
         )

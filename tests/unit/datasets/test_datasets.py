@@ -16,7 +16,6 @@ from pytest_llmbench.datasets import files as datasets
 from pytest_llmbench.datasets import near_duplicates
 from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.datasets.rows import read_rows
-from pytest_llmbench.models.sources import Source
 
 MEGABYTE = 2**20
 
@@ -117,9 +116,7 @@ def test_rows_are_held_to_what_finetune_takes_of_the_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = _base(tmp_path / "base", context=context)
-    monkeypatch.setattr(
-        "pytest_llmbench.models.sources.resolve", lambda spec, **_: Source(spec, spec, folder, "", "folder")
-    )
+    monkeypatch.setattr("pytest_llmbench.models.tokenizers.tokenizer_place", lambda _spec, **_: Path(folder))
     Path("configs").mkdir()
     Path("configs/models.yaml").write_text("models: {small: {hub: org/small, training: {max_length: 64}}}\n")
     path = _written(tmp_path / "rows.jsonl", ["monte le son", "mot " * 70])
@@ -130,24 +127,19 @@ def test_rows_are_held_to_what_finetune_takes_of_the_model(
 
 
 def test_a_base_is_read_at_its_revision_and_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, read = _base(tmp_path / "base", context=32), []
+    read = []
 
-    def resolve(spec: str, revision: str | None) -> Source:
-        read.append(revision)
-        return Source(spec, spec, folder, "", "folder")
-
-    def tokenizer(_source: Source, *, trust_remote_code: bool) -> None:
-        read.append(str(trust_remote_code))
+    def describe(_spec: str, *, revision: str | None, trust_remote_code: bool) -> None:
+        read.append((revision, trust_remote_code))
         raise ModelError("enough")
 
-    monkeypatch.setattr("pytest_llmbench.models.sources.resolve", resolve)
-    monkeypatch.setattr("pytest_llmbench.models.tokenizers.load_tokenizer", tokenizer)
+    monkeypatch.setattr("pytest_llmbench.models.tokenizers.describe", describe)
     path = _written(tmp_path / "rows.jsonl", ["monte le son"])
     served = ModelSettings(base="org/x", revision="v2", trust_remote_code=True)
     for base in ("org/x", "org/other"):
         with pytest.raises(ModelError, match="enough"):
             datasets.check_dataset(path, model=base, read_as=served)
-    assert read == ["v2", "True", None, "False"]
+    assert read == [("v2", True), (None, False)]
 
 
 def test_contaminated_rows_of_a_file_are_found(tmp_path: Path) -> None:

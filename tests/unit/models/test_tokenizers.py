@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.tiny_ggufs import byte_level_gguf
 from support.tiny_models import WORDS, save, tiny_llama
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
@@ -18,10 +19,12 @@ from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.datasets.files import check_dataset
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.request import FinetuneRequest
+from pytest_llmbench.models.gguf import convert, converted_folder
 from pytest_llmbench.models.loading import load_base, read_config
 from pytest_llmbench.models.sources import resolve
 from pytest_llmbench.models.tokenizers import (
     context_tokens,
+    describe,
     embedding_rows,
     load_tokenizer,
     read_tokenizer,
@@ -161,3 +164,18 @@ def test_a_tokenizer_of_mistral_that_cuts_text_wrongly_is_announced(
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         read_tokenizer(tmp_path)
     assert ("fix_mistral_regex=True" in caplog.text) is told
+
+
+def test_what_a_gguf_file_says_of_itself_is_read_without_a_conversion(tmp_path: Path) -> None:
+    path = byte_level_gguf(tmp_path / "m.gguf", "smollm", ("bonjour le monde", "monte le son"))
+    config, tokenizer = describe(str(path))
+    assert not converted_folder(path).exists()
+    convert(path)
+    converted_config, converted = describe(str(path))
+    assert (context_tokens(config), embedding_rows(config)) == (
+        context_tokens(converted_config),
+        embedding_rows(converted_config),
+    )
+    assert converted("monte le son") == tokenizer("monte le son")
+    assert (converted.pad_token, converted.padding_side) == (tokenizer.pad_token, tokenizer.padding_side)
+    assert (converted.eos_token_id, converted.chat_template) == (tokenizer.eos_token_id, tokenizer.chat_template)
