@@ -90,9 +90,9 @@ def _load(loaded: LoadedModel, name: str, adapter: Adapter) -> None:
         raise AdapterError(told) from error
     if result.missing_keys and not result.unexpected_keys and (named := getattr(config, "target_parameters", None)):
         raise AdapterError(
-            f"{adapter.path}: its adapter_config.json names target_parameters ({', '.join(sorted(named))}) that it has "
-            "no weights for, as PEFT writes of a training with all-linear over 4-bit experts; take them out there, or "
-            "have the base as it was trained (model.hold: packed)"
+            f"{adapter.path}: its adapter_config.json names target_parameters ({', '.join(sorted(named))}), and it "
+            f"lacks weights of them ({result.missing_keys[0]}, …), as PEFT leaves a training with all-linear over "
+            "4-bit experts; take those out there, or have the base as it was trained (model.hold: packed)"
         )
     if strays := [*result.missing_keys, *result.unexpected_keys]:
         message = f"{len(strays)} weights have no counterpart ({strays[0]}, …); it was made for another architecture"

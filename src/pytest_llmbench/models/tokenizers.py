@@ -83,13 +83,19 @@ def read_tokenizer(folder: Path | str, *, trust_remote_code: bool = False) -> An
     it has no chat template, and refuses prompts that others write.
 
     Raises:
+        ModelError: an older transformers has taken it all the same.
         OSError, ValueError: as transformers does.
     """
     from transformers import AutoTokenizer
+    from transformers.models.auto import tokenization_auto
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=trust_remote_code, padding_side="left", mistral_format=False
-    )
+    asked = {"mistral_format": False} if hasattr(tokenization_auto, "_use_mistral_format") else {}
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, padding_side="left", **asked)
+    if type(tokenizer).__name__.startswith("MistralCommon"):
+        raise ModelError(
+            f"{folder}: transformers reads its tokenizer with mistral-common, which has no chat template; upgrade "
+            "transformers, or uninstall mistral-common"
+        )
     if _is_cut_wrongly(tokenizer):
         _log.warning(
             N_(

@@ -137,6 +137,9 @@ def test_mistrals_own_tokenizers_which_have_no_template_are_not_taken(
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", noted)
     assert read_tokenizer(folder).padding_side == "left"
     assert [named["mistral_format"] for named in told] == [False]
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **_named: type("MistralCommonBackend", (), {})())
+    with pytest.raises(ModelError, match="has no chat template; upgrade transformers"):
+        read_tokenizer(folder)
 
 
 @pytest.mark.parametrize(
