@@ -288,12 +288,18 @@ class BenchmarkGathering(Gathering):
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _kept(self) -> Sequence[str]:
+        folder = self._session.folder
+        return [self._kept_in(folder)] if folder.exists() else []  # it has its number else
+
     def _tell_of_kept_answers(self, folder: Path) -> None:
+        self.lines[_SUMMARY].append(self._kept_in(folder))
+
+    def _kept_in(self, folder: Path) -> str:
         from pytest_llmbench.core.locale import words
         from pytest_llmbench.reports.judgement import kept_answers
 
-        say = words(self._ours.settings.output.language)
-        self.lines[_SUMMARY].append(kept_answers(folder, "--llmbench-resume", say))
+        return kept_answers(folder, "--llmbench-resume", words(self._ours.settings.output.language))
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""
