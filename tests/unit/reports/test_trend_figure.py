@@ -121,6 +121,8 @@ def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: p
     corners = np.asarray(band.get_paths()[0].vertices)
     assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([1, 0.3], [2, 0.6])
     assert "since accepted, at every look" in texts_of(figure)
+    other = Monitored.model_validate({**found, "series": [{**about, "metric": "latency_s", "points": points}]})
+    assert not any("at every look" in text for text in texts_of(drawn([saved(0), saved(1)], monkeypatch, other)))
     figure = drawn([saved(place) for place in range(3)], monkeypatch, NoBand(baseline="accepted", count=120))
     assert not [item for item in figure.axes[0].collections if isinstance(item, PolyCollection)]
     assert "no band: 120 runs since accepted (llmbench monitor)" in texts_of(figure)

@@ -235,7 +235,7 @@ def _entries(
         baseline = shorten_middle(monitored.baseline, _NAME_CELLS)
         if isinstance(monitored, NoBand):
             lines.append(Line2D([], [], linestyle="", label=_without_band(monitored.count, baseline, say)))
-        else:
+        elif any(series.metric in LEADING_METRICS for series in monitored.series):  # others have no panel
             label = say("since {baseline}, at every look", baseline=baseline)
             lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
