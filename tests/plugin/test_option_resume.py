@@ -42,6 +42,17 @@ def test_ctrl_c_leaves_reports_of_what_is_there_and_the_run_resumes(project: Pro
     assert project.runs() == ["0001"]
 
 
+def test_ctrl_c_while_the_reports_are_made_is_no_traceback_and_the_run_resumes(project: Project) -> None:
+    project.backend(more="def pytest_llmbench_report_sections():\n    raise KeyboardInterrupt\n")
+    result = project.run("--junitxml=junit.xml")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["interrupted while the reports were made", CUT_SHORT])
+    assert (project.path / "junit.xml").read_text().count("<testcase") == len(CASES)
+    project.backend()
+    project.run("--llmbench-resume").assert_outcomes(passed=6)
+    assert project.runs() == ["0001"]
+
+
 def test_sessions_of_one_second_and_one_process_id_have_a_run_each(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from pytest_llmbench.plugin.session import SESSION
 
 if TYPE_CHECKING:
     from pytest_llmbench.reports import Reports
-    from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+    from pytest_llmbench.runs.drift_document import Monitored, NoBand
     from pytest_llmbench.runs.result_parts import ResultParts
     from pytest_llmbench.runs.typed import RunPoint
 
@@ -231,8 +231,8 @@ class BenchmarkGathering(Gathering):
         gate = gate_of(document, _THIS_RUN, settings, self._session.baseline)
         return self._session.confirmed(gate, set(self._results), _THIS_RUN, folder)
 
-    def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | TooManyRuns | None:
-        """The drift of all runs since the baseline, and of this one; None where it cannot be told.
+    def _monitored(self, document: Mapping[str, Any], earlier: list[RunPoint]) -> Monitored | NoBand | None:
+        """The drift of all runs since the baseline, and of this one, or why it is not told; None without a baseline.
 
         Its bounds hold at every look: not if the trend's newest runs alone were looked at, each time from the start.
         """
@@ -241,20 +241,20 @@ class BenchmarkGathering(Gathering):
             return None
         from pytest_llmbench.reports.writing.benchmark import this_run
         from pytest_llmbench.runs.baseline import comparable
-        from pytest_llmbench.runs.drift_document import TooManyRuns
+        from pytest_llmbench.runs.drift_document import NoBand
         from pytest_llmbench.runs.history import read_in_turn, saved_since
         from pytest_llmbench.runs.monitoring import monitor
 
         since = saved_since(baseline, settings.output.report_dir)
         if len(since) > _MONITORED_RUNS:
-            return TooManyRuns(baseline=baseline.name, count=len(since))
+            return NoBand(baseline=baseline.name, count=len(since))
         this = comparable(document, this_run(settings.output.language))
         gate = settings.gate
         try:
             margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(read_in_turn(since), [this])
             return monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
-            return None  # the trend is drawn without: what hinders the comparison is said by the gate
+            return NoBand(baseline=baseline.name)
 
     def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
         from pytest_llmbench.core.locale import words
@@ -288,12 +288,18 @@ class BenchmarkGathering(Gathering):
         if session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _kept(self) -> Sequence[str]:
+        folder = self._session.folder
+        return [self._kept_in(folder)] if folder.exists() else []  # it has its number else
+
     def _tell_of_kept_answers(self, folder: Path) -> None:
+        self.lines[_SUMMARY].append(self._kept_in(folder))
+
+    def _kept_in(self, folder: Path) -> str:
         from pytest_llmbench.core.locale import words
         from pytest_llmbench.reports.judgement import kept_answers
 
-        say = words(self._ours.settings.output.language)
-        self.lines[_SUMMARY].append(kept_answers(folder, "--llmbench-resume", say))
+        return kept_answers(folder, "--llmbench-resume", words(self._ours.settings.output.language))
 
     def _in_order_of_suites(self) -> list[CaseResult]:
         """A case that no suite holds, since a user's own fixture made it, comes last."""

@@ -60,6 +60,9 @@ class Gathering(abc.ABC):
         except LLMBenchError as error:
             self._said_last.append(f"ERROR: {options.told_error(error)}")
             session.exitstatus = error.exit_code
+        except KeyboardInterrupt:  # pytest would show a traceback, and write no JUnit XML
+            self._said_last += ["interrupted while the reports were made", *self._kept()]
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
         if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(REPORTER)):
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
 
@@ -78,6 +81,10 @@ class Gathering(abc.ABC):
     @abc.abstractmethod
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
+
+    def _kept(self) -> Sequence[str]:
+        """Where a session that is interrupted now can be gone on with, if it can."""
+        return ()
 
     def _notes(self, announced: Iterable[Mapping[str, Any]], language: str) -> list[str]:
         """What any process announced, once, in the language of the reports."""

@@ -58,8 +58,12 @@ class Monitored(TypedDocument):
     unwatched: tuple[UnwatchedMetric, ...] = ()
 
 
-class TooManyRuns(TypedDocument):
-    """Why a trend has no bounds of a drift: so many runs since the baseline that only `llmbench monitor` reads all."""
+class NoBand(TypedDocument):
+    """Why a trend has no bounds of a drift.
+
+    `count` runs were made since the baseline, which only `llmbench monitor` reads all; None where they cannot be
+    watched, and it says why.
+    """
 
     baseline: str
-    count: int
+    count: int | None = None

@@ -15,6 +15,7 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.differences import differences, save_differences
+from pytest_llmbench.reports.html.scores import metric_cards
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.runs.base_comparison import base_comparison
 from pytest_llmbench.runs.typed import run_document
@@ -87,6 +88,11 @@ def test_lost_answers_count_in_the_mean_and_in_what_is_praised(tmp_path: Path, m
     shown = texts_of(drawn(document, tmp_path / "x.png", monkeypatch))
     assert any("6 lost: the worst score in the mean, not drawn" in text for text in shown)
     assert not any("unscored, left out" in text for text in shown)
+    [relevant] = [card for card in metric_cards(run_document(document), words("en")) if card.metric == "relevance"]
+    [told] = relevant.rows[0].differences
+    assert told.low is not None
+    assert told.high is not None
+    assert told.low < (told.value or 0) < told.high  # of the answers alone it was +0.800, beyond the interval
     line = change_line(run_document(document), "finetuned", words("en"))
     assert "Relevance 0.200 -> 0.750, +275.0% relative (cases: 24, lost answers as the worst score)" in line
 

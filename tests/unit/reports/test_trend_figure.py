@@ -15,7 +15,7 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
 from pytest_llmbench.runs.averages import in_short
-from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.drift_document import Monitored, NoBand
 from pytest_llmbench.runs.typed import RunPoint, run_document
 
 OUTCOMES = ("pass", "fail", "inconclusive", None)
@@ -121,9 +121,13 @@ def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: p
     corners = np.asarray(band.get_paths()[0].vertices)
     assert (corners.min(axis=0).tolist(), corners.max(axis=0).tolist()) == ([1, 0.3], [2, 0.6])
     assert "since accepted, at every look" in texts_of(figure)
-    figure = drawn([saved(place) for place in range(3)], monkeypatch, TooManyRuns(baseline="accepted", count=120))
+    other = Monitored.model_validate({**found, "series": [{**about, "metric": "latency_s", "points": points}]})
+    assert not any("at every look" in text for text in texts_of(drawn([saved(0), saved(1)], monkeypatch, other)))
+    figure = drawn([saved(place) for place in range(3)], monkeypatch, NoBand(baseline="accepted", count=120))
     assert not [item for item in figure.axes[0].collections if isinstance(item, PolyCollection)]
     assert "no band: 120 runs since accepted (llmbench monitor)" in texts_of(figure)
+    figure = drawn([saved(place) for place in range(3)], monkeypatch, NoBand(baseline="accepted"))
+    assert "no band since accepted: llmbench monitor says why" in texts_of(figure)
 
 
 @pytest.mark.parametrize(("kind", "outcome"), [("regression", "fail"), ("compare", None)])

@@ -15,7 +15,7 @@ from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import GATED
 from pytest_llmbench.runs.averages import asked_alike, comparable_lines
 from pytest_llmbench.runs.comparison import LEADING_METRICS
-from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.drift_document import Monitored, NoBand
 from pytest_llmbench.runs.typed import RunPoint
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ _OUTCOMES: Mapping[str | None, tuple[str, float]] = {
 
 
 def save_trend(
-    history: Sequence[RunPoint], path: Path, say: Words, monitored: Monitored | TooManyRuns | None = None
+    history: Sequence[RunPoint], path: Path, say: Words, monitored: Monitored | NoBand | None = None
 ) -> None:
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
@@ -176,7 +176,7 @@ def _drifts(
     history: Sequence[RunPoint],
     looks: Mapping[str, int],
     metric: str,
-    monitored: Monitored | TooManyRuns | None,
+    monitored: Monitored | NoBand | None,
 ) -> None:
     """The baseline's mean as a line, and where the mean of all runs since lies: a band that holds at every look."""
     places = {saved.name: place for place, saved in enumerate(history)}
@@ -213,7 +213,7 @@ def _name_runs(axes: Axes, history: Sequence[RunPoint], say: Words) -> None:
 
 
 def _entries(
-    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | TooManyRuns | None
+    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | NoBand | None
 ) -> tuple[list[Line2D], list[Line2D]]:
     """The legend's lines, and its markers."""
     from matplotlib.lines import Line2D
@@ -233,15 +233,18 @@ def _entries(
         )
     if monitored:
         baseline = shorten_middle(monitored.baseline, _NAME_CELLS)
-        if isinstance(monitored, TooManyRuns):
-            label = say(
-                "no band: {count} runs since {baseline} (llmbench monitor)", count=monitored.count, baseline=baseline
-            )
-            lines.append(Line2D([], [], linestyle="", label=label))
-        else:
+        if isinstance(monitored, NoBand):
+            lines.append(Line2D([], [], linestyle="", label=_without_band(monitored.count, baseline, say)))
+        elif any(series.metric in LEADING_METRICS for series in monitored.series):  # others have no panel
             label = say("since {baseline}, at every look", baseline=baseline)
             lines.append(Line2D([], [], color=canvas.INK, linewidth=6, alpha=0.15, label=label))
     return lines, marks
+
+
+def _without_band(count: int | None, baseline: str, say: Words) -> str:
+    if count is None:
+        return say("no band since {baseline}: llmbench monitor says why", baseline=baseline)
+    return say("no band: {count} runs since {baseline} (llmbench monitor)", count=count, baseline=baseline)
 
 
 def _legend(figure: Figure, entries: Sequence[Line2D], place: Place, columns: int) -> None:

@@ -23,7 +23,7 @@ from pytest_llmbench.runs.typed import RunDocument, Statistics, VerdictDocument
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """One adapter minus the base over some cases: the paired mean, and its interval where a gate measured one."""
+    """One adapter minus the base over some cases: as a gate measured it, with its interval, else the paired mean."""
 
     adapter: str
     value: float | None
@@ -106,6 +106,7 @@ def _within(differences: Mapping[str, Mapping[str, float]], category: str | None
 
 
 def _difference(values: Sequence[float], adapter: str, verdict: VerdictDocument | None, *, higher: bool) -> Difference:
-    value = mean(values)
-    low, high = (None, None) if verdict is None else (verdict.low, verdict.high)
+    value, low, high = mean(values), None, None
+    if verdict is not None:  # its interval is of its own effect, which counts lost answers, and groups once
+        value, low, high = verdict.effect, verdict.low, verdict.high
     return Difference(adapter, value, low, high, relative_change(value, higher=higher))

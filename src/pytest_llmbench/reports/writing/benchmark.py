@@ -16,7 +16,7 @@ from pytest_llmbench.reports.routing import is_routed
 from pytest_llmbench.reports.views.benchmark import benchmark_report
 from pytest_llmbench.reports.writing import Sections, Write, rendered, write_together, writing
 from pytest_llmbench.runs.averages import in_short
-from pytest_llmbench.runs.drift_document import Monitored, TooManyRuns
+from pytest_llmbench.runs.drift_document import Monitored, NoBand
 from pytest_llmbench.runs.storage import as_json, write_json
 from pytest_llmbench.runs.typed import RunDocument, RunPoint, run_document
 
@@ -48,7 +48,7 @@ def write_reports(
     *,
     run_dir: Path | None = None,
     earlier: Sequence[RunPoint] = (),
-    monitored: Monitored | TooManyRuns | None = None,
+    monitored: Monitored | NoBand | None = None,
     renderers: RendererRegistry | None = None,
     sections: Sections | None = None,
 ) -> Reports:
@@ -83,7 +83,7 @@ def _pictures(
     run: RunDocument,
     output: OutputSettings,
     history: Sequence[RunPoint],
-    monitored: Monitored | TooManyRuns | None,
+    monitored: Monitored | NoBand | None,
 ) -> dict[str, tuple[str, Write]]:
     """Kind of report to its file's ending and what writes it: the figures."""
     say = words(output.language)
