@@ -97,18 +97,12 @@ def settings_as_asked(about: Mapping[str, Any], name: str, now: Settings) -> Set
     Raises:
         UsageError: it does not say how it was asked, its answers came from a plugin, or an adapter is gone or changed.
     """
-    from pydantic import ValidationError
-
     if about.get("backend") not in _ANSWERING:
         raise UsageError(f"{name} was answered by a plugin's backend, which cannot be asked again from here")
     asked = about.get("asked") or {}
     if not asked:
         raise UsageError(f"{name} does not say how its model was asked; make it again with this version")
-    sections = {key: type(getattr(now, key)) for key in _AS_ASKED if key in asked}
-    try:
-        found = {key: section.model_validate(asked[key]) for key, section in sections.items()}
-    except ValidationError as error:
-        raise UsageError(f"{name} was asked with settings that this version does not know: {error}") from error
+    found = {key: _section(key, asked[key], name, now) for key in _AS_ASKED if key in asked}
     if "server" in found:
         found["server"] = found["server"].model_copy(update={"headers": now.server.headers})
     settings = now.model_copy(update=found)
@@ -116,6 +110,19 @@ def settings_as_asked(about: Mapping[str, Any], name: str, now: Settings) -> Set
         return settings
     adapters = _adapters(about.get("adapters") or {}, name, settings)
     return settings.model_copy(update={"model": settings.model.model_copy(update={"adapter": adapters})})
+
+
+def _section(key: str, asked: Any, name: str, now: Settings) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return type(getattr(now, key)).model_validate(asked)
+    except ValidationError as error:
+        unknown = dict.fromkeys(".".join(map(str, (key, *one["loc"]))) for one in error.errors())
+        raise UsageError(
+            f"{name} was asked with settings that this version does not know ({', '.join(unknown)}); make it again "
+            "with this version, or ask with the one that made it"
+        ) from error
 
 
 def cases_as_asked(rows: Sequence[ComparableRow], name: str, suites: Sequence[Case]) -> list[Case]:

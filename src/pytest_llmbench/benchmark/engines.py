@@ -113,8 +113,9 @@ def _with_transformers(pair: Pair, settings: Settings) -> Backend:
     with fitting(pair.source):
         hold_weights(loaded, settings.model)
         attach(loaded, pair.adapters)
-        soundness = dataclasses.asdict(prove_sound(loaded)) if pair.adapters else None
-        return LocalBackend(loaded, settings.generation, {"soundness": soundness, "training_rows": pair.training_rows})
+        proof = dataclasses.asdict(prove_sound(loaded))
+        facts = {"soundness": proof if pair.adapters else None, "training_rows": pair.training_rows}
+        return LocalBackend(loaded, settings.generation, facts)
 
 
 def _with_llamacpp(pair: Pair, settings: Settings) -> Backend:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.records import Finish
 
 
+NO_TOKEN = -1
+"""Chosen where a model's logits are no numbers (NaN), as in a half-precision type that is too narrow."""
+
 _LOOK_EVERY = 16  # tokens; reading what was thought takes milliseconds once it is long
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
@@ -80,11 +83,14 @@ class Limits:
         return row.thought is not None and len(row.tokens) - row.thought >= self.max_new_tokens
 
     def extend(self, row: Row, token: int, now: float, share: float) -> bool:
-        """Add a token to an answer that is still open; True when it ends here."""
+        """Add a token to an answer that is still open; True when it ends here. With `NO_TOKEN` it has failed."""
         if row.finish is not None:
             return False
         row.latency_s = now
         row.share_s += share
+        if token == NO_TOKEN:
+            row.finish = "error"
+            return True
         if row.first_token_s is None:
             row.first_token_s = now
         row.made += 1

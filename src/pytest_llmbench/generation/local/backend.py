@@ -34,6 +34,7 @@ from pytest_llmbench.models.hashing import config_hash
 from pytest_llmbench.models.loaded import peft_name
 from pytest_llmbench.models.loading_errors import is_out_of_memory
 from pytest_llmbench.models.tokenizers import context_tokens
+from pytest_llmbench.models.verification import no_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -259,6 +260,9 @@ class LocalBackend(ReadsPrompts):
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
         done = self._prompts.completion(case, variant, row, batch_size)
+        if done.finish == "error":
+            why = str(no_numbers(f"after {len(row.tokens)} tokens {variant}"))
+            return dataclasses.replace(done, text="", error=why)
         keeps_state = variant == BASE and self._text_tokens(done.text) == row.tokens
         return dataclasses.replace(done, embedding=_packed(row.hidden_mean)) if keeps_state else done
 

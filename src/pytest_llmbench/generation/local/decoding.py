@@ -120,7 +120,7 @@ class _Batch:
                 if self.limits.extend(row, token, now, share):
                     row.hidden_mean = self.hidden_sum[place] / self.fed if self.fed else None
                     ended.append(row)
-            self._continue_with(chosen)
+            self._continue_with([max(0, token) for token in chosen])  # who has failed is in it for some steps yet
             self.fed += 1
         return ended
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llmbench.generation.local.products import Products
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from torch.nn import Module
-
-    from pytest_llmbench.generation.local.low_rank import LowRank
 
 STEP, READ = 16, 64
 """Rows of a tile in decoding and in reading prompts. Answers of other tiles are other answers."""
@@ -48,7 +46,7 @@ class Layout:
     adapters: Mapping[str, OwnRows] = dataclasses.field(default_factory=dict)
     products: Products = dataclasses.field(default_factory=Products)
     ways: dict[tuple[object, ...], Callable[..., None]] = dataclasses.field(default_factory=dict)
-    parts: dict[Module, LowRank] = dataclasses.field(default_factory=dict)
+    parts: dict[Module, Any] = dataclasses.field(default_factory=dict)
     _rows: int = 0
     _scales: dict[tuple[Columns, ...], Tensor] = dataclasses.field(default_factory=dict)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.generation.rows import NO_TOKEN
 from pytest_llmbench.generation.sampling import Sampling
-from pytest_llmbench.models.verification import no_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,21 +34,23 @@ def choose(logits: Tensor, keys: Sequence[int], steps: Sequence[int], sampling: 
         sampling: temperature and nucleus.
 
     Returns:
-        (rows,) int64 token ids.
-
-    Raises:
-        ModelError: a row's logits are no numbers.
+        (rows,) int64 token ids; `NO_TOKEN` where a row's logits are no numbers.
     """
     import torch
 
     if sampling.greedy:
-        likeliest = logits.argmax(-1)
-        _refuse(logits.gather(-1, likeliest[..., None]).isnan())  # NaN is the largest of all
-        return likeliest
+        likeliest = logits.argmax(-1, keepdim=True)
+        return _where_a_number(likeliest, logits.gather(-1, likeliest))
     log_p, tokens = _nucleus(logits.float() / sampling.temperature, sampling.top_p)
     row_keys = torch.tensor([_step_key(key, step) for key, step in zip(keys, steps, strict=True)], device=logits.device)
     scores = log_p + gumbel(row_keys[:, None], tokens)
-    return tokens.gather(1, scores.argmax(1, keepdim=True)).squeeze(1)
+    best = scores.argmax(1, keepdim=True)
+    return _where_a_number(tokens.gather(1, best), scores.gather(1, best))
+
+
+def _where_a_number(tokens: Tensor, scores: Tensor) -> Tensor:
+    """Chosen tokens, (rows, 1), as (rows,), but for those with a score of NaN, which is larger than any number."""
+    return tokens.masked_fill(scores.isnan(), NO_TOKEN).squeeze(-1)
 
 
 def gumbel(keys: Tensor, tokens: Tensor) -> Tensor:
@@ -80,7 +82,6 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     import torch
 
     log_total = logits.logsumexp(-1, keepdim=True)
-    _refuse(~log_total.isfinite())
     vocabulary = logits.shape[-1]
     if top_p >= 1:
         return (logits - log_total).double(), torch.arange(vocabulary, device=logits.device).expand_as(logits)
@@ -88,15 +89,11 @@ def _nucleus(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         top, tokens = logits.topk(min(width, vocabulary), dim=-1)
         log_p = (top - log_total).double()
         before = log_p.exp().cumsum(-1) - log_p.exp()
-        least = top.gather(-1, (before < top_p).sum(-1, keepdim=True) - 1)
+        count = (before < top_p).sum(-1, keepdim=True)  # 0 where logits are no numbers
+        least = top.gather(-1, (count - 1).clamp(min=0))
         if width >= vocabulary or bool((top[:, -1:] < least).all()):
             break
     return log_p.masked_fill(top < least, -torch.inf), tokens
-
-
-def _refuse(no_number: Tensor) -> None:
-    if bool(no_number.any()):
-        raise no_numbers("the model, or one of its adapters,")
 
 
 def _step_key(key: int, step: int) -> int:

@@ -76,7 +76,7 @@ def _forwards(model: Any, layout: Layout, *, mixed: bool, exact: bool) -> Iterat
     output, head = model.get_output_embeddings(), Layout(STEP, products=layout.products)
     for module in model.modules():
         if mixed and hasattr(module, "lora_A") and _is_plain_lora(module):
-            parts = layout.parts.setdefault(module, LowRank(module))
+            parts: LowRank = layout.parts.setdefault(module, LowRank(module))
             yield module, functools.partial(_with_adapters, module, parts, layout)
         elif not exact:
             continue

@@ -289,6 +289,24 @@ def test_running_out_of_memory_over_embeddings_is_told_as_such(
     assert embedded.embedding
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_logits_that_are_no_numbers_fail_the_answer_and_spoil_no_neighbour(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, padded: bool
+) -> None:
+    whole = texts(backend(loaded), CASES, "base")
+    if padded:
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+    answering = backend(loaded)
+    weights = loaded.model.named_parameters()
+    next(weight for name, weight in weights if "lora_B" in name).data.fill_(torch.nan)
+    asked = [(one, variant) for one in CASES for variant in answering.variants]
+    done = {(one.case, one.variant): one for one in answering.complete_together(asked)}
+    assert {(one.name, 0): done[one.name, "base"].text for one in CASES} == whole
+    for failed in (done[one.name, "finetuned"] for one in CASES):
+        assert (failed.finish, failed.text, failed.embedding) == ("error", "", None)
+        assert str(failed.error).startswith("after 0 tokens finetuned cannot answer, its logits are no numbers (NaN)")
+
+
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

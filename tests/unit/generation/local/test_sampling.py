@@ -8,8 +8,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import chi2_contingency, chisquare
 
-from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.generation.local.sampling import _nucleus, choose
+from pytest_llmbench.generation.rows import NO_TOKEN
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 
 PLAIN = Sampling(temperature=1.0, top_p=1.0, do_sample=True)
@@ -134,9 +134,12 @@ def test_a_token_that_is_ruled_out_is_never_drawn() -> None:
 
 
 @pytest.mark.parametrize("sampling", [PLAIN, DEFAULT, Sampling(0, 0.9, do_sample=True)])
-def test_logits_that_are_no_numbers_are_told_as_such(sampling: Sampling) -> None:
-    broken = torch.zeros(2, 80)
-    broken[1, 70] = torch.nan
-    with pytest.raises(ModelError, match=r"its logits are no numbers \(NaN\).* set model\.compute_dtype: float32"):
-        choose(broken, KEYS[:2], [0, 0], sampling)
-    assert choose(broken[:1], KEYS[:1], [0], sampling).shape == (1,)
+@pytest.mark.parametrize("width", [80, 3000])
+def test_a_row_whose_logits_are_no_numbers_has_no_token_and_its_neighbours_have_theirs(
+    sampling: Sampling, width: int
+) -> None:
+    whole = torch.randn(3, width, generator=torch.Generator().manual_seed(3))
+    broken = whole.clone()
+    broken[1, width - 10] = torch.nan
+    usual, found = (choose(logits, KEYS[:3], [0] * 3, sampling).tolist() for logits in (whole, broken))
+    assert found == [usual[0], NO_TOKEN, usual[2]]
