@@ -24,11 +24,11 @@ def replacing(path: Path) -> Iterator[Path]:
         UsageError: there is a device or a pipe, which a file would take the place of.
         NotReadyError: the disk is full, or the folder cannot be written.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
-    place = path.resolve() if path.is_symlink() else path
-    temporary = place.with_name(f".{place.name}.{secrets.token_hex(4)}{place.suffix}")
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
+        place = path.resolve() if path.is_symlink() else path
+        temporary = place.parent / f".{place.name}.{secrets.token_hex(4)}{place.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         known = place.stat().st_mode if place.is_file() else None
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if known else 0o666))

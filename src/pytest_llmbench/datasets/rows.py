@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,10 @@ from pytest_llmbench.datasets.row_formats import GOOD, bad_answer, form_of, to_r
 FEWEST_ROWS = 2
 """One row can be neither split nor told from what it teaches by heart."""
 
+_ENCODED = (
+    'here and everywhere texts are JSON in themselves ("\\"monte\\""), as Parquet holds what `datasets` calls Json, '
+    "columns of mixed types; read that with `datasets`: Dataset.from_parquet('it.parquet').to_json('it.jsonl')"
+)
 _TRUTH = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
 
 
@@ -56,6 +61,7 @@ class _Reader:
         self._first: tuple[str, int] | None = None
         self._good = self._wrong = self._last = 0
         self._labels = {key: _Labels() for key in GOOD}
+        self._texts = _Texts()
 
     def take(self, line: int, record: Any) -> NumberedRow | None:
         self._last = line
@@ -71,6 +77,7 @@ class _Reader:
         self._good += 1
         for key, labels in self._labels.items():
             labels.note(line, row.get(key))
+        self._texts.note(row)
         return NumberedRow(line, form, row)
 
     def _form(self, line: int, record: Any) -> str:
@@ -86,10 +93,39 @@ class _Reader:
             for line in labels.false():
                 self.faults.at(self._path, line, bad_answer(key))
         self.faults.raise_any()
+        if self._first and self._texts.are_encoded:
+            raise UsageError(located(self._path, self._first[1], _ENCODED))
         if not self._good:
             raise UsageError(f"{self._path}: the file holds no row to learn from")
         if self._good < FEWEST_ROWS:
             raise UsageError(located(self._path, self._last, "this is the only row; a dataset needs at least two"))
+
+
+class _Texts:
+    """Whether all that is said is JSON in itself, texts in quotes, which no person writes."""
+
+    def __init__(self) -> None:
+        self._all, self._quoted = True, False
+
+    @property
+    def are_encoded(self) -> bool:
+        return self._all and self._quoted
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        for message in (*row["prompt"], *row["completion"]) if self._all else ():
+            value = None if message["role"] == "system" else _json_in(message["content"])
+            self._all = self._all and (value is not None or message["role"] == "system")
+            self._quoted = self._quoted or isinstance(value, str)
+
+
+def _json_in(text: str) -> Any:
+    """The text or list that a text is the JSON of; None where it is plain."""
+    if text[:1] not in {'"', "["}:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class _Labels:

@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 
 from pytest_llmbench.core.documents import read_text
 from pytest_llmbench.core.errors import MissingRunError, UsageError
-from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.files import locked, write_text
 
 _FOLDER = "trainings"
 _NUMBERED = re.compile(r"(\d{4,})(?:_(.+))?\.json")
@@ -29,13 +29,14 @@ _log = logging.getLogger("pytest_llmbench")
 
 
 def save_training(report_dir: Path, document: Mapping[str, Any], name: str = "") -> Path:
-    """Keep a training under the next number."""
+    """Keep a training under the next number, which no other process takes meanwhile."""
     folder = report_dir / _FOLDER
-    number = max(
-        (int(found[1]) for path in folder.glob("*.json") if (found := _NUMBERED.fullmatch(path.name))), default=0
-    )
-    path = folder / f"{number + 1:04d}{f'_{_safe(name)}' if name else ''}.json"
-    write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    with locked(folder / ".lock"):
+        number = max(
+            (int(found[1]) for path in folder.glob("*.json") if (found := _NUMBERED.fullmatch(path.name))), default=0
+        )
+        path = folder / f"{number + 1:04d}{f'_{_safe(name)}' if name else ''}.json"
+        write_text(path, json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     return path
 
 

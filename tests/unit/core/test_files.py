@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import write_text
 
 
@@ -38,3 +38,12 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"pipe is a device or a pipe, and a file would take its place; name a file"):
         write_text(tmp_path / "pipe", "text")
     assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("name", [".", "folder", "folder/"])
+def test_a_folder_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(NotReadyError, match=r"cannot write (folder|\.): "):
+        write_text(Path(name), "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
@@ -91,6 +92,21 @@ def test_labels_of_a_table_are_judged_together(tmp_path: Path, good: str, bad: s
     lines.write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
     with pytest.raises(UsageError, match=r"kto\.jsonl:3: .*a bad one"):
         read_rows(lines)
+
+
+def test_texts_that_parquet_holds_as_json_are_not_learnt_in_quotes(tmp_path: Path) -> None:
+    said = [{"messages": [ASKED, SAID]}, {"messages": [{**ASKED, "content": [{"type": "text", "text": "x"}]}, SAID]}]
+    Dataset.from_list(said, on_mixed_types="use_json").to_parquet(tmp_path / "rows.parquet")
+    table = pq.read_table(tmp_path / "rows.parquet").to_pylist()  # as all but datasets reads it
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"rows\.jsonl:1: .*JSON in themselves .*Dataset\.from_parquet"):
+        read_rows(path)
+    Dataset.from_parquet(str(tmp_path / "rows.parquet")).to_json(path)
+    assert read_rows(path) == [ROW, new_row("x", "Oui.")]
+    quoted = [{"prompt": '"monte"', "completion": '"Oui."'}, {"prompt": '"monte', "completion": "[1]"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in quoted), encoding="utf-8")
+    assert len(read_rows(path)) == 2
 
 
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from support.trainings import OTHER, RECORD
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.cli import app
 from pytest_llmbench.core.errors import MissingRunError, UsageError
+from pytest_llmbench.core.files import write_text
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import ModelSettings, Settings
 from pytest_llmbench.finetune.comparison import answers, comparison_notes, figures_table, read_trainings
@@ -247,6 +250,17 @@ def test_a_kept_training_is_found_by_number_name_and_as_the_latest(tmp_path: Pat
     path.write_text(json.dumps({**KEPT, "held_out": ["a"]}), encoding="utf-8")
     with pytest.raises(UsageError, match=r"0002\.json: not a kept training"):
         find_training(tmp_path, "2")
+
+
+def test_trainings_that_end_at_once_are_both_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(path: Path, text: str) -> None:
+        time.sleep(0.05)
+        write_text(path, text)
+
+    monkeypatch.setattr("pytest_llmbench.finetune.history.write_text", slowly)
+    with ThreadPoolExecutor(2) as both:
+        kept = list(both.map(lambda _: save_training(tmp_path, KEPT), range(2)))
+    assert sorted(path.name for path in kept) == ["0001.json", "0002.json"]
 
 
 @pytest.mark.parametrize(
