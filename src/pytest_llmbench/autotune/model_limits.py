@@ -31,6 +31,8 @@ _LIMITS: Mapping[str, QuestionName] = {
 _OF_USERS = ("user_rate_limit", "test_results", "interval", "decided")
 """What else is said of the users."""
 
+_MOST_OTHERS = 16  # a server on another port each time would leave one a run
+
 _AT_RANDOM = "max_requests_per_s"
 """Those who come at random neither cool down nor go on: no habits of the others' are theirs."""
 
@@ -39,10 +41,10 @@ def write_limits_file(path: Path, document: LimitsDocument) -> None:
     """Write the limits of a report document, replacing the file at once.
 
     The keys are those of the first target; where there are several, `models` has them all, and after them what the file
-    said of models and servers that were not asked this time. What was not searched this time of those that were is kept
-    from the file where that is of the same server, model, promise and users (`kept_from` says of when), else it is
-    null. Trials that were invalid are not in it. No limit is above what was tried; where the interval may go on beyond
-    that, its end is null.
+    said of models and servers that were not asked this time, the latest first. What was not searched this time of those
+    that were is kept from the file where that is of the same server, model, promise and users (`kept_from` says of
+    when), else it is null. Trials that were invalid are not in it. No limit is above what was tried; where the interval
+    may go on beyond that, its end is null.
 
     Raises:
         UsageError: the file that is there is none of limits.
@@ -51,7 +53,7 @@ def write_limits_file(path: Path, document: LimitsDocument) -> None:
     known = _entries(path)
     entries = [_with_known(_entry(target, document.metadata), known) for target in document.targets]
     asked = [_served(one) for one in entries]
-    entries += [one for one in known if _served(one) not in asked]
+    entries += [one for one in known if _served(one) not in asked][:_MOST_OTHERS]
     content = entries[0] if len(entries) == 1 else {**entries[0], "models": entries}
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 

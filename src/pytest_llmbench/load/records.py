@@ -38,11 +38,11 @@ class Clocks:
 class Request:
     """One message of one user. Times are seconds on the trial's monotonic clock, which starts with the trial.
 
-    `first_reasoning_s` and `first_token_s` are when the first token of the reasoning and of the visible answer came.
-    `tokens` counts both; `tokens_counted` tells that it counts stream events, since the server sent no usage. `gaps_s`
-    are the seconds from each token to the next. `failure` is the kind of `error`, whose words are for people. "aborted"
-    is a request that the trial itself cut off. `left_open` tells that the server did not end the stream after the
-    answer.
+    `first_token_s` is when the first token of the visible answer came, `first_reasoning_s` the first of all where that
+    is not seen: a thought, or a line break before the answer. `tokens` counts all; `tokens_counted` tells that it
+    counts stream events, since the server sent no usage. `gaps_s` are the seconds from each token to the next.
+    `failure` is the kind of `error`, whose words are for people. "aborted" is a request that the trial itself cut off.
+    `left_open` tells that the server did not end the stream after the answer.
     """
 
     user: int

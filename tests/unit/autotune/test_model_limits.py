@@ -95,6 +95,9 @@ def test_limits_of_models_that_were_not_asked_this_time_stay_in_the_file(tmp_pat
     again = written(path, document({"users": finding(6)}))
     assert [(one["model_name"], one["max_concurrent_users"]) for one in again["models"]] == [("qwen", 6), ("gpt", 9)]
     assert model_limits.users_of(path, "gpt", "http://h/v1") == 9
+    for port in range(20):
+        last = written(path, document({"users": finding(5)}, last=f"http://h:{port}/v1"))
+    assert [one["provenance"]["url"] for one in last["models"]] == [f"http://h:{port}/v1" for port in range(19, 2, -1)]
 
 
 def test_the_users_of_a_model_are_read_back(tmp_path: Path) -> None:
