@@ -13,7 +13,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet transformers==5.23.0 mistral-common==1.13.1
+"$work/venv/bin/pip" install --quiet transformers==5.23.0 mistral-common==1.13.1 jinja2==3.1.6
 HF_HUB_OFFLINE=1 "$work/venv/bin/python" - "$work" <<'PYTHON'
 import shutil
 import sys

@@ -39,8 +39,16 @@ def project(tmp_path: Path) -> Path:
 
 def run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-m", "benchmark", "-q", "--llmbench-adapter=adapters/demo", *options]
-    short = {**os.environ, "LLMBENCH_GENERATION__MAX_NEW_TOKENS": "8"}
-    return subprocess.run(command, cwd=project, env=short, capture_output=True, text=True, check=False)
+    off = {f"LLMBENCH_OUTPUT__{kind}": "false" for kind in ("PNG", "HTML", "TEXT", "MARKDOWN")}
+    quick = {
+        "LLMBENCH_GENERATION__BATCH_SIZE": "16",
+        "LLMBENCH_GENERATION__MAX_NEW_TOKENS": "8",
+        "LLMBENCH_GENERATION__THREADS": "1",
+        "LLMBENCH_METRICS__COSINE_SIMILARITY": "false",
+    }
+    return subprocess.run(
+        command, cwd=project, env={**os.environ, **off, **quick}, capture_output=True, text=True, check=False
+    )
 
 
 def test_strict_refuses_what_is_announced_without_it(project: Path) -> None:
