@@ -258,8 +258,9 @@ def _answers(
     try:
         backend = open_backend(settings)
     except WrongModelError as error:
-        told_where = UsageError(f"{training.name}: {error}; say where its base is now", names=("base",))
-        raise (error if base else told_where) from error
+        if base:
+            raise
+        raise UsageError(f"{training.name}: {error}; say where its base is now", names=("base",)) from error
     try:
         told = {done.case: done.text for done in all_answers(backend, cases, FINETUNED)}
         return [told[case.name] for case in cases]
