@@ -110,18 +110,22 @@ def test_three_actors_of_which_one_is_killed_answer_like_one_process(cluster: Cl
 
 
 def test_no_engine_is_opened_where_a_machine_knows_the_pair_and_every_answer_is_stored(cluster: Cluster) -> None:
-    asked: list[Any] = []
+    cases, asked = [scripted_case(0, "say")], list[Any]()
 
-    def held(kept: Any) -> Any:
-        asked.append(kept["identity"]["finetuned"])
-        return stored if len(asked) == 1 else None
+    def holds(kept: Any) -> bool:
+        asked.append(kept["about"]["cases"])
+        return len(asked) == 1
 
-    stored, recall = open_scripted(settings()), Recall(recollect_scripted, held)
+    def made(kept: Any) -> Any:
+        asked.append(kept["about"]["cases"])
+        return stored
+
+    stored, recall = open_scripted(settings()), Recall(recollect_scripted, holds, made)
     missing = settings(model__adapter="missing")
-    assert RayBackend.opened(missing, [], open_scripted, recall=recall) is stored
+    assert RayBackend.opened(missing, cases, open_scripted, recall=recall) is stored
     with pytest.raises(AdapterError, match="no such folder"):
-        RayBackend.opened(missing, [], open_scripted, recall=recall)
-    assert asked == [{"script": "finetuned"}] * 2
+        RayBackend.opened(missing, cases, open_scripted, recall=recall)
+    assert asked == [0, 1, 0]  # what adapters learnt of the cases is looked up where nothing is missing
 
 
 def test_a_case_that_kills_every_actor_is_told_and_takes_no_other_with_it(cluster: Cluster, tmp_path: Path) -> None:

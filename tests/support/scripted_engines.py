@@ -62,9 +62,10 @@ def open_scripted(settings: Settings, cases: Sequence[Case] = ()) -> ScriptedEng
     return ScriptedEngine(settings)
 
 
-def recollect_scripted(_settings: Settings, _cases: Sequence[Case]) -> Mapping[str, Any]:
+def recollect_scripted(_settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any]:
     """What a machine keeps of the engine."""
-    return {"identity": {name: {"script": name} for name in ScriptedEngine.variants}, "about": {}}
+    identity = {name: {"script": name} for name in ScriptedEngine.variants}
+    return {"identity": identity, "about": {"cases": len(cases)}}
 
 
 def scripted_case(number: int, prompt: str) -> Case:

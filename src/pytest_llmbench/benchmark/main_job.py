@@ -286,15 +286,22 @@ def open_backend(
 
 
 def _open_on_ray(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+    from pytest_llmbench.generation.local.remembered import RememberedPair
     from pytest_llmbench.generation.ray.backend import RayBackend
     from pytest_llmbench.generation.ray.recalling import Recall
 
     load = functools.partial(RayBackend.opened, settings, cases, functools.partial(open_backend, besides=besides))
     if stored is None or not stored.cache.path.exists():
         return load()
-    asked = _all_asked(cases, besides)
-    held = functools.partial(stored.pair, load=load, asked=asked, settings=settings, facts={})
-    return load(recall=Recall(_recollected, held))
+    there, asked = stored, _all_asked(cases, besides)
+
+    def holds(kept: Mapping[str, Any]) -> bool:
+        return there.holds_all(asked, RememberedPair(kept, load, {}), settings)
+
+    def made(kept: Mapping[str, Any]) -> Backend | None:
+        return there.pair(kept, load, asked, settings, {})
+
+    return load(recall=Recall(_recollected, holds, made))
 
 
 def _recollected(settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any] | None:
