@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_llmbench.core.locale import N_, Words
-from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports import gate_sentences
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictDocument
@@ -22,12 +21,6 @@ def against_base(document: RunDocument) -> GateDocument | None:
     """What holds each fine-tune against its base: the run's gate where it does, else the comparison beside it."""
     gate = document.gate
     return gate if gate is not None and gate.tells_better else document.comparison
-
-
-def paired_with_base(document: RunDocument) -> GateDocument | None:
-    """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
-    gate = document.gate
-    return gate if gate is not None and gate.against == BASE else document.comparison
 
 
 def beside_the_gate(document: RunDocument) -> GateDocument | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.comparison import LEADING_METRICS, compare_variants, compared_metrics
 from pytest_llmbench.runs.typed import RunDocument, VerdictDocument
@@ -48,7 +47,7 @@ def case_differences(document: RunDocument, metric: str, adapter: str) -> dict[s
 
 def verdicts_against_base(document: RunDocument) -> Verdicts:
     """The verdicts on adapters against their own base; those against a baseline are of other pairs."""
-    gate = paired_with_base(document)
+    gate = document.paired_with_base
     return {(item.variant, item.metric, item.category): item for item in gate.verdicts} if gate else {}
 
 

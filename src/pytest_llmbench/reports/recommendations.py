@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from array import array
 from collections.abc import Iterator
 
@@ -18,7 +17,7 @@ from pytest_llmbench.runs.comparison import (
     leading_metric,
     weakest_category,
 )
-from pytest_llmbench.runs.typed import RunDocument, VerdictDocument
+from pytest_llmbench.runs.typed import RunDocument
 
 _GRADES = {
     Grade.EFFECTIVE: N_("Fine-tuning EFFECTIVE"),
@@ -80,34 +79,18 @@ def recommendations(document: RunDocument, say: Words) -> list[str]:
 
 def grade(document: RunDocument, variant: str) -> Grade | None:
     """The reference's grade of a change that the run proves; None for any other."""
-    comparison, _ = _judged(document, variant)
+    comparison = compare_variants(document, variant)
     if comparison is None or not is_proved(document, variant, comparison.metric):
         return None
     return comparison.grade
 
 
-def _judged(document: RunDocument, variant: str) -> tuple[Comparison | None, VerdictDocument | None]:
-    """The comparison with the base; where lost answers count as the worst, with the verdict's means, and that verdict.
-
-    The pairs alone would praise a fine-tune that fails where it is hard.
-    """
-    comparison, gate = compare_variants(document, variant), against_base(document)
-    if comparison is None or gate is None:
-        return comparison, None
-    asked = {"metric": comparison.metric, "variant": variant}
-    if not any(note.kind == "lost" and asked.items() <= note.data.items() for note in gate.notes):
-        return comparison, None
-    for verdict in gate.verdicts:
-        if (verdict.metric, verdict.variant, verdict.category) == (comparison.metric, variant, None):
-            return dataclasses.replace(comparison, judged=(verdict.before, verdict.after)), verdict
-    return comparison, None
-
-
 def change_line(document: RunDocument, variant: str, say: Words) -> str:
     """The adapter's means beside the base's, the gain and the count it rests on; with its grade where it has one."""
-    (comparison, verdict), graded = _judged(document, variant), grade(document, variant)
+    comparison, graded = compare_variants(document, variant), grade(document, variant)
     if comparison is None or comparison.gain is None:
         return say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)
+    verdict = comparison.verdict if comparison.lost else None
     numbers = {
         "variant": variant,
         "metric": say.metric(comparison.metric),
@@ -134,9 +117,8 @@ def gain_text(comparison: Comparison, say: Words) -> str:
 
 def _advice(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
     comparison = compare_variants(document, variant)
-    if comparison is not None and comparison.changes:
-        better, same, worse = comparison.tally()
-        yield say("Results: {better} improved, {same} unchanged, {worse} worse.", better=better, same=same, worse=worse)
+    if comparison is not None:
+        yield from _tally(comparison, say)
     yield from _weakest(document, variant, say)
     yield from _worse_categories(document, comparison, say)
     if _barely_differs(document, variant):
@@ -145,6 +127,20 @@ def _advice(document: RunDocument, variant: str, say: Words) -> Iterator[str]:
             "learning rate, steps.",
             variant=variant,
         )
+
+
+def _tally(comparison: Comparison, say: Words) -> Iterator[str]:
+    better, same, worse = comparison.tally()
+    counts = {"better": better, "same": same, "worse": worse}
+    if lost := comparison.lost_results():
+        yield say(
+            "Results: {better} improved, {same} unchanged, {worse} worse, {lost} lost by one side (the worst score "
+            "there).",
+            **counts,
+            lost=lost,
+        )
+    elif comparison.changes:
+        yield say("Results: {better} improved, {same} unchanged, {worse} worse.", **counts)
 
 
 def _weakest(document: RunDocument, variant: str, say: Words) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What changed from the base to an adapter, read from a run document.
 
-Differences are paired: only results that are scored for both variants count. This describes the cases of the run; it
-is not a test of significance.
+Differences are paired: only results that are scored for both variants count. Where a verdict was reached on the same
+pairs, the means are its means, which count answers that one side lost. This describes the cases of the run; it is not
+a test of significance.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import enum
 import heapq
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import overload
 
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.averages import mean
-from pytest_llmbench.runs.typed import Result, RunDocument, ScoreColumns
+from pytest_llmbench.runs.typed import Result, RunDocument, ScoreColumns, VerdictDocument
 
 EFFECTIVE_ABOVE = 0.10
 MODERATE_FROM = 0.05
@@ -98,26 +99,35 @@ class _Changes(Sequence[_Change]):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Comparison:
-    """All paired changes of one metric between the base and one adapter.
+    """All paired changes of one metric between the base and one adapter, in one category or in all (None).
 
-    `judged` are the means of both that a verdict rests on, where it counts answers that were lost.
+    `verdicts` are those on it by category, of which the means are where there is one: the pairs alone would praise a
+    fine-tune that fails where it is hard. `lost` are the cases of which a side lost an answer, which then counts as the
+    worst score.
     """
 
     metric: str
     base: str
     tuned: str
     changes: _Changes
-    judged: tuple[float, float] | None = None
+    verdicts: Mapping[str | None, VerdictDocument]
+    lost: frozenset[str]
+    category: str | None = None
+
+    @property
+    def verdict(self) -> VerdictDocument | None:
+        """The verdict on these changes."""
+        return self.verdicts.get(self.category)
 
     @property
     def base_mean(self) -> float | None:
-        """The base's mean, over the pairs or as it was judged."""
-        return self.judged[0] if self.judged else mean(self.changes.base)
+        """The base's mean, as it was judged or else over the pairs."""
+        return mean(self.changes.base) if self.verdict is None else self.verdict.before
 
     @property
     def tuned_mean(self) -> float | None:
-        """The adapter's mean, over the pairs or as it was judged."""
-        return self.judged[1] if self.judged else mean(self.changes.tuned)
+        """The adapter's mean, as it was judged or else over the pairs."""
+        return mean(self.changes.tuned) if self.verdict is None else self.verdict.after
 
     @property
     def gain(self) -> float | None:
@@ -149,13 +159,19 @@ class Comparison:
 
     def within(self, category: str) -> Comparison:
         """The same comparison over one category."""
-        return dataclasses.replace(self, changes=self.changes.within(category), judged=None)
+        return dataclasses.replace(self, changes=self.changes.within(category), category=category)
 
     def tally(self) -> tuple[int, int, int]:
-        """How many results improved, stayed and got worse."""
+        """How many results improved, stayed and got worse, of those that are scored for both."""
         better = sum(change.difference > 0 for change in self.changes)
         worse = sum(change.difference < 0 for change in self.changes)
         return better, len(self.changes) - better - worse, worse
+
+    def lost_results(self) -> int:
+        """How many results have no pair since a side lost its answer, of all categories."""
+        cases = self.changes.columns.cases
+        paired = sum(cases[place] in self.lost for place in self.changes.places)
+        return sum(case in self.lost for case in cases) - paired
 
 
 def relative(base: float | None, tuned: float | None) -> float | None:
@@ -164,8 +180,12 @@ def relative(base: float | None, tuned: float | None) -> float | None:
 
 
 def leading_metric(document: RunDocument, variant: str) -> str | None:
-    """The metric that judges `variant`, or None where none of them is scored."""
-    return next((name for name in LEADING_METRICS if document.statistics.is_scored(name, variant)), None)
+    """The metric that judges `variant`, or None where none of them is scored.
+
+    One that a verdict was reached on is, though every answer of the variant was lost.
+    """
+    scored = document.statistics.is_scored
+    return next((name for name in LEADING_METRICS if scored(name, variant) or _verdicts(document, variant, name)), None)
 
 
 def higher_is_better(document: RunDocument, metric: str) -> bool:
@@ -189,7 +209,27 @@ def _compared(document: RunDocument, tuned: str, metric: str) -> Comparison:
     base, own = columns.of(metric, BASE), columns.of(metric, tuned)
     places = array("L", (place for place, pair in enumerate(zip(base, own, strict=False)) if not _unpaired(*pair)))
     before, after = (array("d", (side[place] for place in places)) for side in (base, own))
-    return Comparison(metric, BASE, tuned, _Changes(document.results, columns, places, before, after))
+    changes = _Changes(document.results, columns, places, before, after)
+    return Comparison(
+        metric, BASE, tuned, changes, _verdicts(document, tuned, metric), frozenset(_lost(document, tuned, metric))
+    )
+
+
+def _verdicts(document: RunDocument, tuned: str, metric: str) -> dict[str | None, VerdictDocument]:
+    """The verdicts on `tuned` minus the base by category; the only category's is that on the whole."""
+    gate = document.paired_with_base
+    asked = (tuned, metric)
+    found = {one.category: one for one in (gate.verdicts if gate else ()) if (one.variant, one.metric) == asked}
+    if None in found and len(document.by_category) == 1:
+        found |= dict.fromkeys(document.by_category, found[None])
+    return found
+
+
+def _lost(document: RunDocument, tuned: str, metric: str) -> tuple[str, ...]:
+    """The cases that the verdict counts as lost by one side."""
+    gate, asked = document.paired_with_base, {"metric": metric, "variant": tuned}
+    notes = [note for note in (gate.notes if gate else ()) if note.kind == "lost"]
+    return next((note.cases for note in notes if asked.items() <= note.data.items()), ())
 
 
 def _unpaired(base: float, own: float) -> bool:
@@ -206,10 +246,11 @@ def compared_metrics(document: RunDocument) -> list[str]:
 
 
 def weakest_category(document: RunDocument, variant: str) -> tuple[str, float] | None:
-    """The category where `variant`'s leading metric is lowest, with that mean."""
+    """The category where `variant`'s leading metric is lowest, with that mean, as it was judged where it was."""
     metric = leading_metric(document, variant)
     if metric is None:
         return None
-    means = [(block.mean(metric, variant), name) for name, block in document.by_category.items()]
+    judged = {name: one.after for name, one in _verdicts(document, variant, metric).items()}
+    means = [(judged.get(name, block.mean(metric, variant)), name) for name, block in document.by_category.items()]
     lowest = min(((value, name) for value, name in means if value is not None), default=None)
     return (lowest[1], lowest[0]) if lowest else None

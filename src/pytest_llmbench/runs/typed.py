@@ -552,6 +552,11 @@ class RunDocument(TypedDocument):
         return [name for name in self.variants if name != BASE] if BASE in self.variants else []
 
     @property
+    def paired_with_base(self) -> GateDocument | None:
+        """Whatever has verdicts on fine-tune minus base: a regression gate on these pairs too."""
+        return self.gate if self.gate is not None and self.gate.against == BASE else self.comparison
+
+    @property
     def answers(self) -> Mapping[str, Sequence[CompletionDocument]]:
         """Each variant's answers, in the order of the results."""
         if isinstance(stored := self.results, StoredResults):

@@ -118,16 +118,26 @@ def test_another_adapter_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
     assert "Change of each case: base → v2" in texts_of(drawn(some, tmp_path / "x", monkeypatch, "v2"))
 
 
+THOUGHT = dataclasses.replace(
+    relevance("a/1", 0.5, None),
+    completions={
+        "base": completion("a/1", "base", "volume"),
+        "finetuned": completion("a/1", "finetuned", "", finish="length", reasoning="hm"),
+    },
+)
+
+
 @pytest.mark.parametrize(
     ("some_run", "said"),
     [
         (full_run(variants=("base",)), "Only base answered"),
         (run(relevance("a/1", None, 0.5)), "Nothing scored"),
+        (run(THOUGHT), "Every answer of finetuned was lost"),
         (run(), "Nothing scored"),
         (run(relevance("a/1", 0.5, 0.5)), "+0.000, no interval, n = 1"),
         (run(*(relevance(f"a/{place}", 0.5, 0.5) for place in range(9))), "0 better, 9 same, 0 worse"),
     ],
-    ids=["one variant", "unscored", "empty", "one case", "all ties"],
+    ids=["one variant", "unscored", "lost", "empty", "one case", "all ties"],
 )
 def test_what_cannot_be_compared_is_said(
     some_run: Run, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

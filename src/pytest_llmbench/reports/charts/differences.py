@@ -14,7 +14,6 @@ from pytest_llmbench.core.records import BASE
 from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
-from pytest_llmbench.reports.judgement import paired_with_base
 from pytest_llmbench.reports.pairing import case_differences, relative_change
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.case_counts import count
@@ -94,7 +93,7 @@ def save_differences(document: RunDocument, path: Path, say: Words, variant: str
     size = (max(_LEAST_WIDTH, _PANEL_INCHES * len(panels)), HEIGHT_INCHES) if panels else _EMPTY_INCHES
     with canvas.figure_of(*size) as figure:
         if variant is None or not panels:
-            canvas.nothing(figure.subplots(), _why_empty(document, say))
+            canvas.nothing(figure.subplots(), _why_empty(document, variant, say))
         else:
             heading = say(
                 "Change of each case: {base} → {variant}", base=BASE, variant=shorten_middle(variant, _HEADING_CELLS)
@@ -111,8 +110,12 @@ def differences_in_page(found: Differences, middle: Middle, name: str, label: st
     return drawing(name, label, _PAGE_INCHES, lambda figure: _panel(figure, found, middle, say))
 
 
-def _why_empty(document: RunDocument, say: Words) -> str:
-    if document.adapters:
+def _why_empty(document: RunDocument, variant: str | None, say: Words) -> str:
+    if variant is not None:
+        given = {name: document.answers.get(name, ()) for name in (BASE, variant)}
+        lost = [name for name, own in given.items() if own and not any(answer.answered for answer in own)]
+        if lost:
+            return say("Every answer of {variant} was lost: no change can be drawn.", variant=", ".join(lost))
         return say("Nothing scored")
     return say(
         "Only {variant} answered: there is nothing to compare. Run with a base and an adapter for a verdict.",
@@ -121,7 +124,7 @@ def _why_empty(document: RunDocument, say: Words) -> str:
 
 
 def _panels(document: RunDocument, variant: str) -> list[Differences]:
-    named = list(_verdicts(document.gate or paired_with_base(document), variant)) or list(LEADING_METRICS)
+    named = list(_verdicts(document.gate or document.paired_with_base, variant)) or list(LEADING_METRICS)
     found = [differences(document, variant, metric) for metric in named]
     return [one for one in found if one.changes][:_MOST_PANELS]
 
@@ -145,7 +148,7 @@ def differences(document: RunDocument, variant: str, metric: str) -> Differences
 
 def middle_of(document: RunDocument, variant: str, found: Differences, say: Words) -> Middle:
     """As the verdict on these pairs has it, which counts lost answers too; else computed over the cases drawn."""
-    verdict = _verdicts(paired_with_base(document), variant).get(found.metric)
+    verdict = _verdicts(document.paired_with_base, variant).get(found.metric)
     if verdict is not None and verdict.low is not None and verdict.high is not None:
         lost = max(0, verdict.n - len(found.changes))
         return Middle(verdict.effect, (verdict.low, verdict.high), count(verdict, say), lost)

@@ -20,7 +20,7 @@ from pytest_llmbench.reports.html.routing import routing_view
 from pytest_llmbench.reports.html.scores import metric_cards
 from pytest_llmbench.reports.html.trend import runs_of_trend, trend_view, variants_of
 from pytest_llmbench.reports.html.verdict import gate_views
-from pytest_llmbench.reports.judgement import cut_short, opening, paired_with_base
+from pytest_llmbench.reports.judgement import cut_short, opening
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.pairing import verdicts_against_base
 from pytest_llmbench.reports.phases import phases
@@ -118,7 +118,7 @@ def _cell(cell: Cell, say: Words) -> str:
 
 def _confidence(document: RunDocument, say: Words) -> str | None:
     """That of the intervals of adapter minus base; None where there are none."""
-    gate = paired_with_base(document)
+    gate = document.paired_with_base
     return confidence(gate, say) if gate is not None and verdicts_against_base(document) else None
 
 

@@ -53,7 +53,7 @@ def _improvements(comparison: Comparison | None, variant: str, say: Words) -> li
     if comparison is None or not comparison.changes:
         return [
             Sentences(
-                [say("No verdict for {variant}: no result is scored for both it and the base.", variant=variant)],
+                [say("No result is scored for both the base and {variant}.", variant=variant)],
                 listed=False,
             )
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
@@ -24,7 +24,7 @@ from pytest_llmbench.reports.blocks import (
 from pytest_llmbench.reports.score_remarks import cosine_meanings
 from pytest_llmbench.runs.averages import compared
 from pytest_llmbench.runs.comparison import Comparison, compare_variants, compared_metrics, relative
-from pytest_llmbench.runs.typed import RunDocument, Statistics
+from pytest_llmbench.runs.typed import RunDocument, Statistics, VerdictDocument
 
 _NOTE = N_(
     "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Cosine the similarity to the "
@@ -33,6 +33,11 @@ _NOTE = N_(
 _NOTE_WITH_CALLS = N_(
     "Rel. is mean relevance, Keywords the mean share found, Tool the tool accuracy, Calls the share of answers "
     "that make the expected calls, Cosine the similarity to the base's answers."
+)
+
+_AS_JUDGED = N_(
+    "Where the verdict has the metric and category, changes are the verdict's: an answer that one side lost counts "
+    "there as the worst score. Elsewhere lost answers are left out."
 )
 
 SHORT_TITLES = {
@@ -68,9 +73,11 @@ def overall(run: RunDocument, say: Words) -> Section:
         *([Column(say("Difference")), Column(say("Relative"))] if compares else []),
         Column(say("Scored")),
     ]
+    counted = tuned is not None and any(_with_lost(run, tuned, metric) for metric in compared_metrics(run))
+    paired = say(_AS_JUDGED) if counted else say("Differences are paired: only results that are scored for both count.")
     remarks = [
         say("Unscored results are left out of every mean; '-' means that nothing was scored."),
-        *([say("Differences are paired: only results that are scored for both count.")] if compares else []),
+        *([paired] if compares else []),
         *cosine_meanings(run, say),
     ]
     unscored = Sentences(list(_unscored(run, say)), depth=Depth.BRIEF)
@@ -114,11 +121,14 @@ def by_category(run: RunDocument, say: Words) -> Section:
     applied = [metric for metric in SHORT_TITLES if metric in run.statistics.metrics]
     with_calls = "call_accuracy" in applied
     note = say(_NOTE_WITH_CALLS if with_calls else _NOTE)
-    return Section("categories", say("By category"), [*blocks, Sentences([note], listed=False)])
+    if any(_with_lost(run, variant, metric) for variant in tuned for metric in applied):
+        blocks.append(Sentences([say(_AS_JUDGED)], listed=False, depth=Depth.BRIEF))
+    blocks.append(Sentences([note], listed=False))
+    return Section("categories", say("By category"), blocks)
 
 
 def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth: Depth, until: Depth) -> Table:
-    """Where there is room, with the relative change of relevance, over the results that are scored for both."""
+    """Where there is room, with the relative change of relevance, as it was judged or over what is scored for both."""
     with_change = until is Depth.FULL and len(shown) > 1
     pairs = compare_variants(run, shown[-1], "relevance") if with_change else None
     metrics = [metric for metric in SHORT_TITLES if metric in run.statistics.metrics]
@@ -129,17 +139,29 @@ def _category_table(run: RunDocument, shown: Sequence[str], say: Words, *, depth
         *([Column(" ".join([say("Rel."), say("change")]))] if with_change else []),
     ]
 
-    def row(name: Cell, found: Statistics, pairs: Comparison | None) -> list[Cell]:
+    judged = {metric: _with_lost(run, shown[-1], metric) for metric in metrics}
+
+    def row(category: str | None, found: Statistics, pairs: Comparison | None) -> list[Cell]:
+        name: Cell = say("All") if category is None else Name(category)
+        means = [_mean(found, metric, shown, judged[metric].get(category)) for metric in metrics]
         change = [Percent(relative(pairs.base_mean, pairs.tuned_mean))] if pairs else []
-        return [name, Number(found.total_tests), *(_mean(found, metric, shown) for metric in metrics), *change]
+        return [name, Number(found.total_tests), *means, *change]
 
-    rows = [row(Name(name), found, pairs and pairs.within(name)) for name, found in run.by_category.items()]
-    return Table(columns, rows, [row(say("All"), run.statistics, pairs)], depth=depth, until=until)
+    rows = [row(name, found, pairs and pairs.within(name)) for name, found in run.by_category.items()]
+    return Table(columns, rows, [row(None, run.statistics, pairs)], depth=depth, until=until)
 
 
-def _mean(found: Statistics, metric: str, shown: Sequence[str]) -> Cell:
-    """Both sides; a metric of pairs has one value."""
+def _with_lost(run: RunDocument, variant: str, metric: str) -> Mapping[str | None, VerdictDocument]:
+    """By category, the verdicts that count answers lost; none where nothing was."""
+    pairs = compare_variants(run, variant, metric)
+    return pairs.verdicts if pairs is not None and pairs.lost else {}
+
+
+def _mean(found: Statistics, metric: str, shown: Sequence[str], judged: VerdictDocument | None) -> Cell:
+    """Both sides, as they were judged where answers were lost; a metric of pairs has one value."""
     known = [name for name in shown if name in found.metrics.get(metric, {})]
+    if len(known) > 1 and judged is not None:
+        return Change(judged.before, judged.after)
     if len(known) > 1:
         return Change(found.mean(metric, known[0]), found.mean(metric, known[1]))
     return Number(found.mean(metric, known[0]) if known else None)
