@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import functools
 import itertools
 import tempfile
@@ -70,7 +69,7 @@ async def temperature_grid(
             told = functools.partial(_tell, progress, temperature, len(cases), stop)
             answers[temperature] = await asyncio.to_thread(_ask, _at(settings, temperature), cases, told, kept)
         remove_journal(kept)
-    scores = {temperature: _scores(cases, found, metrics, quality) for temperature, found in answers.items()}
+    scores = _scores(cases, answers, metrics, quality)
     against = _compared(scores, in_use, metrics, quality)
     points = tuple(_point(at, answers[at], scores[at], against.get(at, {})) for at in grid)
     grid_of = functools.partial(TemperatureGrid, metrics=tuple(quality), in_use=in_use, points=points)
@@ -136,26 +135,40 @@ def _asked(case: Case) -> Mapping[str, object]:
 
 
 def _scores(
-    cases: Sequence[Case], answers: Mapping[tuple[str, int], Completion], metrics: MetricRegistry, quality: list[str]
-) -> dict[str, Floats]:
-    """Each metric's (cases, epochs) table, NaN where an answer is missing or unscored.
+    cases: Sequence[Case],
+    answers: Mapping[float, Mapping[tuple[str, int], Completion]],
+    metrics: MetricRegistry,
+    quality: list[str],
+) -> dict[float, dict[str, Floats]]:
+    """Each temperature's and metric's (cases, epochs) table, NaN where an answer is unscored.
 
-    One that ended in its thinking counts as the worst score: a temperature at which more do would win by it else.
+    A lost one, to an error, a time-out or endless thinking, counts as the worst score where the case is scored at any
+    temperature, as gates count it: a temperature at which more are lost would win by being judged on the easy cases.
     """
     import numpy as np
 
-    names = list(dict.fromkeys(case.name for case in cases))
-    epochs = max(case.epoch for case in cases) + 1
-    tables = {name: np.full((len(names), epochs), np.nan) for name in quality}
-    for case in cases:
-        answer = answers[case.name, case.epoch]
-        found = metrics.score(case, {BASE: dataclasses.replace(answer, reasoning=None)})
-        for name in quality:
-            score = found[name][BASE]
-            if score is not None and answer.only_reasoned:
-                score = 0.0 if metrics.metrics[name].higher_is_better else 1.0
-            if score is not None:
-                tables[name][names.index(case.name), case.epoch] = score
+    from pytest_llmbench.runs.lost_answers import worst_score
+
+    lines = {name: line for line, name in enumerate(dict.fromkeys(case.name for case in cases))}
+    shape = len(lines), max(case.epoch for case in cases) + 1
+    tables = {at: {name: np.full(shape, np.nan) for name in quality} for at in answers}
+    lost = {at: np.zeros(shape, dtype=bool) for at in answers}
+    for at, case in itertools.product(answers, cases):
+        answer, place = answers[at][case.name, case.epoch], (lines[case.name], case.epoch)
+        lost[at][place] = not answer.answered
+        for name, score in metrics.score(case, {BASE: answer}).items():
+            if name in tables[at] and score[BASE] is not None:
+                tables[at][name][place] = score[BASE]
+    for name in quality:
+        scores = np.stack([tables[at][name] for at in answers])
+        scored = ~np.isnan(scores)
+        if scored.any():
+            metric = metrics.metrics[name]
+            seen = scores[scored].tolist()
+            worst = worst_score(seen, higher_is_better=metric.higher_is_better, unit=metric.unit)
+            applies = scored.any(axis=(0, 2))
+            for at in answers:
+                tables[at][name][lost[at] & applies[:, None]] = worst
     return tables
 
 

@@ -80,6 +80,13 @@ def _scored(run: Comparable, variant: str, metric: str) -> set[str]:
     return {row["case"] for row in run.rows if row["scores"].get(metric, {}).get(variant) is not None}
 
 
+def worst_score(seen: Sequence[float], *, higher_is_better: bool, unit: str | None) -> float:
+    """The score of a lost answer, by those that answers have: 0, 1 or the worst of them, as `counted_as_worst` says."""
+    if higher_is_better:
+        return min(0.0, *seen)
+    return max(1.0, *seen) if unit is None and max(seen) <= 1 else max(seen)
+
+
 def _worst(runs: _Runs, metric: str) -> float | None:
     """None where no answer is scored."""
     seen = [
@@ -92,9 +99,7 @@ def _worst(runs: _Runs, metric: str) -> float | None:
     if not seen:
         return None
     about = (runs[1].metadata.get("metrics") or {}).get(metric, {})
-    if about.get("higher_is_better", True):
-        return min(0.0, *seen)
-    return max(1.0, *seen) if about.get("unit") is None and max(seen) <= 1 else max(seen)
+    return worst_score(seen, higher_is_better=about.get("higher_is_better", True), unit=about.get("unit"))
 
 
 def _with(run: Comparable, filled: Mapping[tuple[str, str, int, str], float]) -> Comparable:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from support.fake_chat_server import DONE, FakeChatServer, chunk, refusing, started
+from support.fake_chat_server import DONE, Behaviour, FakeChatServer, chunk, refusing, started
 
+from pytest_llmbench.autotune.document import TemperatureGrid
 from pytest_llmbench.autotune.temperature_grid import temperature_grid
 from pytest_llmbench.cases.suites import Case, Vocabulary
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.settings import MetricsSettings, Settings, load_settings
-from pytest_llmbench.metrics import default_metrics
+from pytest_llmbench.metrics import MetricRegistry, default_metrics
 from pytest_llmbench.reports.serving.answers import temperature_answer
 from pytest_llmbench.reports.serving.words import serving_words
 
@@ -174,24 +175,80 @@ def test_a_stopped_grid_goes_on_with_the_answers_it_had_and_a_finished_one_leave
     assert len(server.bodies) - begun == 3 * len(CASES)
 
 
-def test_an_answer_that_ended_in_its_thinking_is_the_worst_and_not_left_out() -> None:
-    """A temperature at which thinking never ends where it is hard would be compared on the easy cases alone."""
+THOUGHT = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}\n\n'
 
-    async def pensive(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
-        if json.loads(await request.text())["temperature"] <= 0.5:
-            return await sober(server, request)
+
+def thinking(*ending: bytes) -> Behaviour:
+    """Think, and go on for longer than anybody waits where there is no `ending`."""
+
+    async def behave(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
         response = await started(request)
-        thought = b'data: {"choices": [{"index": 0, "delta": {"reasoning_content": "hm"}}]}\n\n'
-        await response.write(thought + chunk(finish="length") + DONE)
+        await response.write(THOUGHT + b"".join(ending))
+        if not ending:
+            await asyncio.sleep(5)
         return response
 
-    fake = FakeChatServer(pensive)
+    return behave
+
+
+async def silent(_server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+    await asyncio.sleep(5)
+    return await started(request)
+
+
+def lost_where_hot(lost: Behaviour, easy: str) -> Behaviour:
+    """Answers well, but not the odd cases when it is hot: those are `lost`, and the others get `easy`."""
+
+    async def behave(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.text())
+        hot = body["temperature"] > 0.5
+        if hot and int(body["messages"][-1]["content"].split()[-1]) % 2:
+            return await lost(server, request)
+        response = await started(request)
+        await response.write(chunk(easy if hot else "je monte le volume du son") + chunk(finish="stop") + DONE)
+        return response
+
+    return behave
+
+
+def grid_of(behaviour: Behaviour, metrics: MetricRegistry) -> TemperatureGrid:
+    fake = FakeChatServer(behaviour)
+    given = {"generation.temperature": "0.3", "load.temperatures": "0.3, 1.0", "generation.timeout": "0.5"}
     try:
-        settings = settings_for(fake.url, **{"generation.temperature": "0.3", "load.temperatures": "0.3, 1.0"})
-        registry = default_metrics(MetricsSettings(reference=("repetition",)), VOCABULARY)
-        grid = asyncio.run(temperature_grid(settings, CASES, registry))
+        settings = settings_for(fake.url, **given, **{"server.retries": "0", "server.concurrency": "32"})
+        return asyncio.run(temperature_grid(settings, CASES, metrics))
     finally:
         fake.close()
-    hot = grid["points"][-1]
-    assert [hot["scores"][name]["mean"] for name in ("keywords", "repetition")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [thinking(chunk(finish="length") + DONE), thinking(), silent, refusing(400, "too hot")],
+    ids=["endless thinking", "thinking until the time-out", "time-out", "error"],
+)
+def test_a_lost_answer_is_the_worst_and_not_left_out(lost: Behaviour) -> None:
+    """A temperature at which the hard cases are lost would be compared on the easy cases alone."""
+    registry = default_metrics(MetricsSettings(reference=("repetition",)), VOCABULARY)
+    hot = grid_of(lost_where_hot(lost, "je monte le volume du son"), registry)["points"][-1]
+    known = {name: (mean["mean"], mean["count"]) for name, mean in hot["scores"].items()}
+    assert (known["keywords"], known["repetition"]) == ((0.5, 12), (0.5, 12))
     assert hot["against"]["keywords"]["outcome"] == "worse"
+
+
+def test_the_worst_score_is_that_of_the_scale_and_a_case_lost_everywhere_has_none() -> None:
+    """Of a metric without bounds 0 or 1 may be the best."""
+    registry = MetricRegistry()
+    registry.add("edits", lambda _case, answer: float(len(answer.text)), higher_is_better=False)
+    registry.add("debt", lambda _case, answer: -float(len(answer.text)))
+    behaviour = lost_where_hot(thinking(chunk(finish="length") + DONE), "je")
+    cool, hot = grid_of(behaviour, registry)["points"]
+    whole = len("je monte le volume du son")
+    assert cool["scores"]["edits"]["mean"] == whole
+    assert hot["scores"]["edits"]["mean"] == pytest.approx((whole + 2) / 2)
+    assert hot["scores"]["debt"]["mean"] == pytest.approx(-(whole + 2) / 2)
+
+    async def mute_of_seven(server: FakeChatServer, request: web.Request) -> web.StreamResponse:
+        asked = json.loads(await request.text())["messages"][-1]["content"]
+        return await (thinking(chunk(finish="length") + DONE) if asked.endswith(" 7") else sober)(server, request)
+
+    assert [point["scores"]["edits"]["count"] for point in grid_of(mute_of_seven, registry)["points"]] == [11, 11]
