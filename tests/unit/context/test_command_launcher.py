@@ -217,6 +217,37 @@ def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_lef
     tuned = {"engine": "vllm", "command": "sh {port} {slots} {kv_type}", "vary": {"slots": [64, 128]}}
     _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": {"kv_type": "fp8"}}}))
     assert space.baseline.values == {"slots": 64}
+    tuned["vary"] = {"slots": [128, 64]}  # the first that the user wrote, not the least
+    _, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert space.baseline.values == {"slots": 128}
+
+
+@pytest.mark.parametrize(("engine", "fp8"), [("vllm", "fp8"), ("sglang", "fp8_e4m3")])
+def test_a_place_in_a_template_has_a_usual_value_in_the_baseline_where_the_user_varies_nothing(
+    engine: Engine, fp8: str
+) -> None:
+    tuned = {"engine": engine, "command": "sh {port} {slots} {gpu_memory_share} {kv_type} {flags}"}
+    launcher, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert isinstance(launcher, CommandLauncher)
+    assert launcher.filled(space.baseline, 7)[2:5] == ["256", "0.9", "auto"]
+    smaller = space.candidate({**space.baseline.values, "slots": 16, "kv_type": "fp8"})
+    assert launcher.filled(smaller, 7)[2:5] == ["16", "0.9", fp8]
+    assert [one.choices[0] for one in space.parameters] == [16, None, 0.8, None]
+
+
+def test_a_place_in_a_template_that_is_not_varied_has_its_usual_value() -> None:
+    tuned = {"engine": "vllm", "command": "sh {port} {slots} {policy}", "vary": {"policy": ["fcfs", "priority"]}}
+    launcher, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert isinstance(launcher, CommandLauncher)
+    assert launcher.filled(space.baseline, 7) == ["sh", "7", "256", "fcfs"]
+
+
+def test_a_place_in_a_template_without_a_usual_value_is_asked_for() -> None:
+    tuned: dict[str, object] = {"engine": "vllm", "command": "sh {port} {batch_tokens} {flags}"}
+    with pytest.raises(UsageError, match=r"\{batch_tokens\} has no value in some trial; give it one in tune\.baseline"):
+        prepared(Settings.model_validate({"tune": tuned}))
+    _, space = prepared(Settings.model_validate({"tune": {**tuned, "baseline": {"batch_tokens": 8192}}}))
+    assert space.baseline.values["batch_tokens"] == 8192
 
 
 def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:

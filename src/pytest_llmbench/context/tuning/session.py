@@ -102,19 +102,20 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
 
 
 def _searched(wanted: TuneSettings, written: frozenset[str]) -> tuple[Mapping[str, Sequence[Value]], dict[str, Value]]:
-    """What is varied, and the baseline. What a template has `written` a place for is never left to the server."""
+    """What is varied, and the baseline. What a template has `written` a place for is never left to the server.
 
-    def may_be(name: str, value: Value) -> bool:
-        return name not in wanted.fixed and (value is not None or name not in written)
-
-    usual = usual_parameters(wanted.engine, _cores())
-    vary = dict(wanted.vary) or {
-        name: tuple(value for value in choices if may_be(name, value))
-        for name, choices in usual.items()
-        if name not in wanted.fixed
+    Where it would be, the baseline has the first value that the user varies, or one that is usual.
+    """
+    usual = usual_parameters(wanted.engine, _cores(), written)
+    vary = dict(wanted.vary) or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
+    varied = written & wanted.vary.keys()
+    own = usual_baseline(wanted.engine, _cores(), written - varied)
+    baseline = {
+        name: value
+        for name, value in own.items()
+        if name not in wanted.fixed and (value is not None or name not in varied)
     }
-    own = usual_baseline(wanted.engine, _cores())
-    return vary, {**{name: value for name, value in own.items() if may_be(name, value)}, **wanted.baseline}
+    return vary, {**baseline, **wanted.baseline}
 
 
 def document(
