@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fnmatch
 import http.client
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,6 @@ from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.models.memory.hardware import Hardware
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
@@ -191,11 +192,29 @@ def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: En
     assert slots.choices == (None, 16, 32, 64, 128, 256, 512)
 
 
-@pytest.mark.parametrize(("told", "there", "flags_of"), [("cpu", "cuda", 1), ("cuda", "cpu", 0), ("auto", "cpu", 1)])
-def test_servers_compute_on_the_device_of_the_settings_or_what_is_there(
-    told: str, there: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("told", "driver", "flags_of"),
+    [
+        ("cpu", "nvidia0", 1),
+        ("cuda", "", 0),
+        ("auto", "", 1),
+        ("auto", "nvidia0", 0),
+        ("auto", "kfd", 0),
+        ("auto", "nvidia-smi", 0),
+        ("auto", "darwin", 0),
+    ],
+)
+def test_servers_compute_on_the_device_of_the_settings_or_on_a_gpu_unless_surely_none_is_there(
+    told: str, driver: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.context.tuning.session.detect", lambda: Hardware(there, "", 0))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # tune's own extras bring neither it nor PyTorch
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(sys, "platform", "darwin" if driver == "darwin" else "linux")
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: driver == name or None if name == "nvidia-smi" else which(name))
+    monkeypatch.setattr(
+        Path, "glob", lambda _, pattern: iter([Path(driver)] if fnmatch.fnmatch(driver, pattern) else [])
+    )
     tuned = {"engine": "sglang", "command": "sh {port} {flags}"}
     _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": told}}))
     assert flags(space.baseline.launch).count("--device") == flags_of

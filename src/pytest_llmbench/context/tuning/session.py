@@ -27,7 +27,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
-from pytest_llmbench.models.memory.hardware import detect
+from pytest_llmbench.models.memory.hardware import may_have_gpu
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
 
@@ -201,11 +201,15 @@ def _refuse_adapter(settings: Settings) -> None:
 
 
 def _device(settings: Settings) -> Literal["cpu", "cuda"]:
-    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for."""
+    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for.
+
+    A command's server may see a GPU that no library of ours can tell of: it is kept off only where surely none is.
+    """
     told, wanted = settings.model.device, settings.tune
     if told != "auto":
         return told
-    return "cpu" if wanted.command is None and wanted.engine == "llamacpp" else detect().device
+    embedded = wanted.command is None and wanted.engine == "llamacpp"
+    return "cpu" if embedded or not may_have_gpu() else "cuda"
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
