@@ -3,6 +3,7 @@ from __future__ import annotations
 import fnmatch
 import http.client
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -157,6 +158,37 @@ resource_tracker.py:254: UserWarning: 1 leaked object
     both = r"with code 1: ValueError: No available memory / RuntimeError: Engine core .* See root cause above\.$"
     with pytest.raises(NotReadyError, match=both), launcher.launch(space_of(launcher).baseline):
         pass
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("kill -9 $$", "code -9: ImportError: No module named 'flashinfer' / loading"),
+        ("exit 137", "code 137: ImportError: No module named 'flashinfer' / loading"),
+        ("exit 3", "code 3: ImportError: No module named 'flashinfer'"),
+        ("seq 200; exit 3", "code 3: 198 / 199 / 200"),
+    ],
+)
+def test_an_exception_is_no_reason_of_a_server_that_was_killed_or_went_on_for_long(then: str, told: str) -> None:
+    said = """echo "ImportError: No module named 'flashinfer'"; echo loading"""
+    launcher = CommandLauncher(f"sh -c {shlex.quote(f'{said}; {then}')} {{port}} {{flags}}", 20)
+    with pytest.raises(NotReadyError, match=f"{re.escape(told)}$"), launcher.launch(space_of(launcher).baseline):
+        pass
+
+
+def test_an_exception_of_before_a_server_was_ready_is_no_reason_why_it_ended_later(
+    tmp_path: Path, program: str
+) -> None:
+    script = f"echo 'ImportError: no flashinfer'; {program} $1 4 {tmp_path}/child & served=$!; wait $served; exit 1"
+    launcher = CommandLauncher(f"sh -c {shlex.quote(script)} sh {{port}} {{flags}}", 20)
+    with launcher.launch(space_of(launcher).baseline) as server:
+        psutil.Process(server.pid).children()[0].kill()
+        for _ in range(100):
+            if why := server.why_gone():
+                break
+            time.sleep(0.05)
+    assert why is not None
+    assert why.startswith("it ended with code 1: ImportError: no flashinfer / slots 4 child")
 
 
 def test_a_server_that_is_never_ready_is_given_up() -> None:
