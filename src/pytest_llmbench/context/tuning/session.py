@@ -223,6 +223,7 @@ def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Map
     return {
         "launcher": launcher.name,
         "launch": space.baseline.launch.model_dump(mode="json"),
+        **({"template": dict(space.baseline.own)} if space.baseline.own else {}),
         "load": load,
         "tune": settings.tune.model_dump(mode="json", include={"budget", "trial_time"}),  # where a search is cut short
         "generation": settings.generation.model_dump(mode="json", exclude={"seed", "batch_size", "threads", "cache"}),
