@@ -33,7 +33,7 @@ class ContextServer:
 
     `prompts` are the texts that were sent, `asked` the models that they were for, `usage` tells whether it counts them,
     `shift` lets answers go on beyond the context, and `off` is what its own count is wrong by. A `fine_tune` is listed
-    beside the base.
+    beside the base, with its `parent`.
     """
 
     def __init__(  # noqa: PLR0913  # all by name, and all with a default
@@ -49,11 +49,12 @@ class ContextServer:
         off: int = 0,
         scale: float = 1000.0,
         fine_tune: str | None = None,
+        parent: str = "known",
     ) -> None:
         self.known, self.engine, self.fails = known or KnownContext(), engine, fails
         self.prompts: list[str] = []
         self.asked: set[str | None] = set()
-        self._fine_tune = fine_tune
+        self._fine_tune, self._parent = fine_tune, parent
         self._usage, self._announced, self._slots, self._shift, self._off = usage, announced, slots, shift, off
         self._scale, self._draw, self._read = scale, random.Random(self.known.seed), set[str]()
         self._loop = BackgroundLoop()
@@ -83,7 +84,7 @@ class ContextServer:
     async def _models(self, _request: web.Request) -> web.Response:
         about = {"max_model_len": self._announced} if self._announced and self.engine != "llamacpp" else {}
         owner = {"owned_by": self.engine} if self.engine in ("vllm", "llamacpp", "sglang") else {}
-        tuned = [{"id": self._fine_tune, "parent": "known", **owner}] if self._fine_tune else []
+        tuned = [{"id": self._fine_tune, "parent": self._parent, **owner}] if self._fine_tune else []
         return web.json_response({"data": [{"id": "known", **owner, **about}, *tuned]})
 
     async def _props(self, _request: web.Request) -> web.Response:

@@ -208,7 +208,7 @@ class ServerUnderTest:
         path = self.path_of(name)
         with claimed(path):
             if not self._resume and (lost := discard(path)):
-                told = "%s: %d trials of a stopped search are dropped; resuming would have gone on"
+                told = "%s: %d trials of a stopped search are dropped; resuming goes on from one with the same settings"
                 _log.warning(told, path, lost, extra=naming("resume"))
             called = {"step": _STEP_FROM.get(question.name, "step")}
             journal = open_journal(path, question.plan, self._identity(question), called)

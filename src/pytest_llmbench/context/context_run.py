@@ -100,7 +100,7 @@ class ContextRun:
 
     def _journal(self, path: Path, live: LiveServer) -> ProbeJournal:
         if not self._resume and (lost := discard(path)):
-            told = "%s: %d prompts of a stopped test are dropped; resuming would have gone on"
+            told = "%s: %d prompts of an earlier test are dropped; resuming goes on from one with the same settings"
             _log.warning(told, path, lost, extra=naming("resume"))
         journal = ProbeJournal(path, self._identity(live))
         if journal.resumed:

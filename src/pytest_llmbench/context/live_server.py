@@ -23,6 +23,7 @@ from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_exchange import Wire, noting_reuse
 from pytest_llmbench.generation.client.chat_request import request_body, with_token_limit
 from pytest_llmbench.generation.client.refusals import LONGEST_WAIT_S, backoff_s
+from pytest_llmbench.generation.client.served_models import base_of
 from pytest_llmbench.generation.client.server_address import chat_url
 from pytest_llmbench.load.checked_server import CheckedServer
 from pytest_llmbench.load.server_metrics import ServerWatch
@@ -144,8 +145,8 @@ class LiveServer:
     async def announced(self) -> Announced:
         """What the server's pages say of its context. A fine-tune has its base's: vLLM and SGLang list it without."""
         models = self.checked.reached.models
-        listed = models.get(self.model, {})
-        return await announced_by(self._control, {**models.get(listed.get("parent", ""), {}), **listed})
+        base = models.get(base_of(self.model, models), {})
+        return await announced_by(self._control, {**base, **models.get(self.model, {})})
 
     async def _open(self, opened: contextlib.AsyncExitStack) -> None:
         given = self._given

@@ -180,7 +180,7 @@ def remove_journal(folder: Path) -> None:
 def drop_journal(folder: Path) -> None:
     """Remove the journal of a folder that nobody has open; where there is one, say that its answers are lost."""
     if journal := journal_in(folder):
-        told = "%s: the answers of a stopped run are dropped; resuming would have gone on"
+        told = "%s: the answers of a stopped run are dropped; resuming goes on from one with the same settings"
         _log.warning(told, journal, extra=naming("resume"))
     remove_journal(folder)
 

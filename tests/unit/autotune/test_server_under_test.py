@@ -240,7 +240,7 @@ def test_a_new_search_replaces_the_journal_and_says_what_was_lost(
     with pytest.raises(StopError):
         search(server, "max_users", max_users=8, budget=60, look=stop_after(1))
     assert search(server, "max_users", max_users=8, budget=60)["resumed_trials"] == 0
-    assert "1 trials of a stopped search are dropped" in caplog.text
+    assert "1 trials of a stopped search are dropped; resuming goes on from one with the same settings" in caplog.text
     caplog.clear()
     search(server, "max_users", max_users=8, budget=60)
     assert "not finished" not in caplog.text

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import fnmatch
 import http.client
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +23,6 @@ from pytest_llmbench.context.tuning.space import SearchSpace, Value
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.core.settings import Settings
-from pytest_llmbench.models.memory.hardware import Hardware
 
 LAUNCH = LaunchSettings(engine="vllm", model="org/model", max_context=4096, slots=8)
 SERVER = """
@@ -158,6 +160,37 @@ resource_tracker.py:254: UserWarning: 1 leaked object
         pass
 
 
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ("kill -9 $$", "code -9: ImportError: No module named 'flashinfer' / loading"),
+        ("exit 137", "code 137: ImportError: No module named 'flashinfer' / loading"),
+        ("exit 3", "code 3: ImportError: No module named 'flashinfer'"),
+        ("seq 200; exit 3", "code 3: 198 / 199 / 200"),
+    ],
+)
+def test_an_exception_is_no_reason_of_a_server_that_was_killed_or_went_on_for_long(then: str, told: str) -> None:
+    said = """echo "ImportError: No module named 'flashinfer'"; echo loading"""
+    launcher = CommandLauncher(f"sh -c {shlex.quote(f'{said}; {then}')} {{port}} {{flags}}", 20)
+    with pytest.raises(NotReadyError, match=f"{re.escape(told)}$"), launcher.launch(space_of(launcher).baseline):
+        pass
+
+
+def test_an_exception_of_before_a_server_was_ready_is_no_reason_why_it_ended_later(
+    tmp_path: Path, program: str
+) -> None:
+    script = f"echo 'ImportError: no flashinfer'; {program} $1 4 {tmp_path}/child & served=$!; wait $served; exit 1"
+    launcher = CommandLauncher(f"sh -c {shlex.quote(script)} sh {{port}} {{flags}}", 20)
+    with launcher.launch(space_of(launcher).baseline) as server:
+        psutil.Process(server.pid).children()[0].kill()
+        for _ in range(100):
+            if why := server.why_gone():
+                break
+            time.sleep(0.05)
+    assert why is not None
+    assert why.startswith("it ended with code 1: ImportError: no flashinfer / slots 4 child")
+
+
 def test_a_server_that_is_never_ready_is_given_up() -> None:
     launcher = CommandLauncher("sh -c 'echo loading; sleep 60' {port} {flags}", 0.5)
     with (
@@ -191,11 +224,29 @@ def test_the_baseline_tells_the_engine_nothing_that_it_chooses_itself(engine: En
     assert slots.choices == (None, 16, 32, 64, 128, 256, 512)
 
 
-@pytest.mark.parametrize(("told", "there", "flags_of"), [("cpu", "cuda", 1), ("cuda", "cpu", 0), ("auto", "cpu", 1)])
-def test_servers_compute_on_the_device_of_the_settings_or_what_is_there(
-    told: str, there: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("told", "driver", "flags_of"),
+    [
+        ("cpu", "nvidia0", 1),
+        ("cuda", "", 0),
+        ("auto", "", 1),
+        ("auto", "nvidia0", 0),
+        ("auto", "kfd", 0),
+        ("auto", "nvidia-smi", 0),
+        ("auto", "darwin", 0),
+    ],
+)
+def test_servers_compute_on_the_device_of_the_settings_or_on_a_gpu_unless_surely_none_is_there(
+    told: str, driver: str, flags_of: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llmbench.context.tuning.session.detect", lambda: Hardware(there, "", 0))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "pynvml", None)  # tune's own extras bring neither it nor PyTorch
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(sys, "platform", "darwin" if driver == "darwin" else "linux")
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: driver == name or None if name == "nvidia-smi" else which(name))
+    monkeypatch.setattr(
+        Path, "glob", lambda _, pattern: iter([Path(driver)] if fnmatch.fnmatch(driver, pattern) else [])
+    )
     tuned = {"engine": "sglang", "command": "sh {port} {flags}"}
     _, space = prepared(Settings.model_validate({"tune": tuned, "model": {"device": told}}))
     assert flags(space.baseline.launch).count("--device") == flags_of
@@ -217,6 +268,37 @@ def test_a_place_in_a_template_has_the_first_value_where_the_engine_would_be_lef
     tuned = {"engine": "vllm", "command": "sh {port} {slots} {kv_type}", "vary": {"slots": [64, 128]}}
     _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": {"kv_type": "fp8"}}}))
     assert space.baseline.values == {"slots": 64}
+    tuned["vary"] = {"slots": [128, 64]}  # the first that the user wrote, not the least
+    _, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert space.baseline.values == {"slots": 128}
+
+
+@pytest.mark.parametrize(("engine", "fp8"), [("vllm", "fp8"), ("sglang", "fp8_e4m3")])
+def test_a_place_in_a_template_has_a_usual_value_in_the_baseline_where_the_user_varies_nothing(
+    engine: Engine, fp8: str
+) -> None:
+    tuned = {"engine": engine, "command": "sh {port} {slots} {gpu_memory_share} {kv_type} {flags}"}
+    launcher, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert isinstance(launcher, CommandLauncher)
+    assert launcher.filled(space.baseline, 7)[2:5] == ["256", "0.9", "auto"]
+    smaller = space.candidate({**space.baseline.values, "slots": 16, "kv_type": "fp8"})
+    assert launcher.filled(smaller, 7)[2:5] == ["16", "0.9", fp8]
+    assert [one.choices[0] for one in space.parameters] == [16, None, 0.8, None]
+
+
+def test_a_place_in_a_template_that_is_not_varied_has_its_usual_value() -> None:
+    tuned = {"engine": "vllm", "command": "sh {port} {slots} {policy}", "vary": {"policy": ["fcfs", "priority"]}}
+    launcher, space = prepared(Settings.model_validate({"tune": tuned}))
+    assert isinstance(launcher, CommandLauncher)
+    assert launcher.filled(space.baseline, 7) == ["sh", "7", "256", "fcfs"]
+
+
+def test_a_place_in_a_template_without_a_usual_value_is_asked_for() -> None:
+    tuned: dict[str, object] = {"engine": "vllm", "command": "sh {port} {batch_tokens} {flags}"}
+    with pytest.raises(UsageError, match=r"\{batch_tokens\} has no value in some trial; give it one in tune\.baseline"):
+        prepared(Settings.model_validate({"tune": tuned}))
+    _, space = prepared(Settings.model_validate({"tune": {**tuned, "baseline": {"batch_tokens": 8192}}}))
+    assert space.baseline.values["batch_tokens"] == 8192
 
 
 def test_fine_tunes_are_served_beside_the_base_in_each_trial() -> None:

@@ -283,7 +283,7 @@ def test_a_stopped_test_that_is_begun_anew_says_how_much_is_lost(
         journal = tmp_path / "context" / "known.jsonl"
         journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:4]))
         run(server, tmp_path)
-    assert "3 prompts of a stopped test are dropped; resuming would have gone on" in caplog.text
+    assert "3 prompts of an earlier test are dropped; resuming goes on from one with the same settings" in caplog.text
 
 
 def test_a_journal_of_another_test_is_refused_by_name(tmp_path: Path) -> None:

@@ -34,11 +34,19 @@ def test_a_context_that_a_server_tells_is_believed(served: MakeServer) -> None:
         assert max(map(len, server.prompts)) < 200  # nothing was tried
 
 
-@pytest.mark.parametrize(("engine", "name"), [("vllm", "tuned"), ("sglang", "tuned"), ("sglang", "known:tuned")])
+@pytest.mark.parametrize(
+    ("engine", "name", "parent"),
+    [
+        ("vllm", "tuned", "known"),
+        ("vllm", "tuned", "org/base"),  # as --lora-modules calls it, which no request may
+        ("sglang", "tuned", "known"),
+        ("sglang", "known:tuned", "known"),
+    ],
+)
 def test_the_base_is_asked_and_tells_the_context_where_users_ask_its_fine_tune(
-    served: MakeServer, engine: str, name: str
+    served: MakeServer, engine: str, name: str, parent: str
 ) -> None:
-    server = served(KnownContext(limit=4096), engine=engine, announced=4096, fine_tune="tuned")
+    server = served(KnownContext(limit=4096), engine=engine, announced=4096, fine_tune="tuned", parent=parent)
     users = Settings.model_validate({"server": {"url": server.url, "model": name}})
     assert check_answers(server.url, users, 4096).context == 4096
     assert server.asked == {"known"}

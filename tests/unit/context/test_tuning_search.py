@@ -14,7 +14,7 @@ from pytest_llmbench.context.tuning.launching import Launched
 from pytest_llmbench.context.tuning.measuring import CapacityMeasure, Measured
 from pytest_llmbench.context.tuning.search import winner
 from pytest_llmbench.context.tuning.session import _identity, confirmed_winner
-from pytest_llmbench.context.tuning.space import Candidate
+from pytest_llmbench.context.tuning.space import Candidate, SearchSpace
 from pytest_llmbench.context.tuning.study import TuningStudy, opened_study, study_in_memory
 from pytest_llmbench.core.errors import NotReadyError, ServerError, UsageError
 from pytest_llmbench.core.settings import Settings
@@ -286,6 +286,20 @@ def test_a_study_is_of_what_users_say_and_of_how_the_model_is_asked(tmp_path: Pa
         assert identity(talks, **cap) != known
     talks.write_text(talks.read_text().replace("bonjour", "bonsoir"))
     assert identity(talks) != known
+
+
+def test_a_study_is_of_what_only_its_template_knows_fixed_or_in_the_baseline() -> None:
+    one = launcher()
+
+    def identity(image: str, policy: str) -> Mapping[str, object]:
+        launch, own = one.space.baseline.launch, frozenset({"policy", "image"})
+        space = SearchSpace(launch, {"policy": ("fcfs", "lpm")}, {"policy": policy}, {"image": image}, own)
+        return _identity(Settings(), one, space)
+
+    known = identity("engine:1", "fcfs")
+    assert identity("engine:1", "fcfs") == known
+    assert identity("engine:2", "fcfs") != known
+    assert identity("engine:1", "lpm") != known
 
 
 def test_a_study_that_is_not_there_is_not_resumed_and_those_that_are_there_are_named(tmp_path: Path) -> None:

@@ -89,9 +89,8 @@ def test_the_journal_of_an_older_version_is_taken_over_as_far_as_its_lines_are_w
     drop_journal(tmp_path)
     assert journal_in(tmp_path) is None
     drop_journal(tmp_path)
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / JOURNAL}: the answers of a stopped run are dropped; resuming would have gone on"
-    ]
+    told = "the answers of a stopped run are dropped; resuming goes on from one with the same settings"
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / JOURNAL}: {told}"]
 
 
 def test_a_journal_that_is_none_says_what_to_do(tmp_path: Path) -> None:

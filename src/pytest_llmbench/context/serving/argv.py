@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 
 from pytest_llmbench.context.serving.launch_settings import LaunchSettings, YarnScaling
-from pytest_llmbench.core.setting_sections import KvType
+from pytest_llmbench.core.setting_sections import Engine, KvType
 
 _VLLM_KV: Mapping[KvType, str] = {"f16": "float16", "bf16": "bfloat16", "fp8": "fp8"}
 _SGLANG_KV: Mapping[KvType, str] = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}
+_KV: Mapping[Engine, Mapping[KvType, str]] = {"vllm": _VLLM_KV, "sglang": _SGLANG_KV}
 _ALL_LAYERS = "999"
 
 _Flag = tuple[str, ...]
@@ -22,6 +23,13 @@ def argv(settings: LaunchSettings) -> list[str]:
     vLLM reads `VLLM_API_KEY`, llama.cpp `LLAMA_API_KEY`; SGLang takes it as an argument only.
     """
     return [*(word for flag in _ENGINES[settings.engine](settings) for word in flag), *settings.arguments]
+
+
+def kv_type_word(settings: LaunchSettings) -> str | None:
+    """The type of the keys in the engine's own word; None where llama.cpp, which has no "auto", is told nothing."""
+    if settings.kv_type_k is None:
+        return None if settings.engine == "llamacpp" else "auto"
+    return _KV.get(settings.engine, {}).get(settings.kv_type_k, settings.kv_type_k)
 
 
 def _vllm(settings: LaunchSettings) -> Iterator[_Flag]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.context.serving.argv import argv
+from pytest_llmbench.context.serving.argv import argv, kv_type_word
 from pytest_llmbench.context.tuning.guarded_server import GuardedServer
 from pytest_llmbench.context.tuning.launching import HOST, Launched, free_port
 from pytest_llmbench.core.errors import NotReadyError, UsageError
@@ -153,7 +153,7 @@ def _filled(word: str, candidate: Candidate, port: int) -> list[str]:
         return flags(candidate.launch)
     known: dict[str, Any] = {
         **candidate.launch.model_dump(),
-        "kv_type": candidate.launch.kv_type_k,
+        "kv_type": kv_type_word(candidate.launch),
         "context": candidate.launch.max_context,
         **candidate.own,
         "port": port,
@@ -171,9 +171,9 @@ def _text(name: str, known: Mapping[str, Value]) -> str:
     value = known[name]
     if value is None:
         raise UsageError(
-            f"tune.command: {{{name}}} has no value in some trial; give it one, or write {{flags}}, which leaves "
-            "out what is left to the server",
-            names=_NAMES,
+            f"tune.command: {{{name}}} has no value in some trial; give it one in tune.baseline or tune.vary, or "
+            "write {flags}, which leaves out what is left to the server",
+            names=(*_NAMES, "tune.baseline", "tune.vary"),
         )
     return str(value).lower() if isinstance(value, bool) else str(value)
 

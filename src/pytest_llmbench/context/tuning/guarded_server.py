@@ -29,6 +29,8 @@ _OK, _LOADING = 200, 503
 _LOCKED = (401, 403)
 _TOLD = 3  # last lines of a server's output that its failure is told with
 _ERRORS = 2  # of a Python server, its last exceptions: vLLM's very last says "see root cause above"
+_RECENT = 200  # lines in which they are looked for: an earlier one it survived; tracebacks of vLLM's processes fit in
+_SIGNALLED = 128  # and the signal's number: how a shell and a container tell of one
 _LONGEST = 400  # characters of each
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ERROR = re.compile(r"(?:^|\] )((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
@@ -48,6 +50,7 @@ class GuardedServer:
         self._said: dict[str, Any] = {}
         self._listener = threading.Thread(target=self._hear, daemon=True)
         self._failed = False
+        self._said_when_ready = 0  # lines of its output
         self.pid = 0
 
     def __enter__(self) -> Self:
@@ -94,13 +97,20 @@ class GuardedServer:
                     names=("tune.start_timeout",),
                 )
             time.sleep(_LOOK_EVERY_S)
+        self._said_when_ready = len(self._output().splitlines())
 
     def why_gone(self) -> str | None:
         """Why the process ended; None while it runs."""
         if "ended" not in self._said:
             return None
-        errors = list(dict.fromkeys(_ERROR.findall(self._output())))[-_ERRORS:]
-        return f"it ended with code {self._said['ended']}{self._told(errors) if errors else self._last_words()}"
+        code = int(self._said["ended"])
+        errors = self._last_errors() if 0 < code < _SIGNALLED else ()  # what was killed did not end of an exception
+        return f"it ended with code {code}{self._told(errors) if errors else self._last_words()}"
+
+    def _last_errors(self) -> Sequence[str]:
+        """Its last exceptions, but for those that did not keep it from being ready."""
+        lines = self._output().splitlines()[self._said_when_ready :][-_RECENT:]
+        return list(dict.fromkeys(_ERROR.findall("\n".join(lines))))[-_ERRORS:]
 
     def _hear(self) -> None:
         """Take in what the guard says next."""

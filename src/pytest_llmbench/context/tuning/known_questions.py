@@ -17,7 +17,7 @@ from pytest_llmbench.autotune.targets import Target, chat_server
 from pytest_llmbench.core.errors import ServerError
 from pytest_llmbench.generation.client.chat_client import ChatClient, Reply
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body, with_token_limit
-from pytest_llmbench.generation.client.served_models import with_loras
+from pytest_llmbench.generation.client.served_models import base_of, with_loras
 from pytest_llmbench.generation.client.server_address import engine_url
 from pytest_llmbench.load.checked_server import CheckedServer
 
@@ -86,7 +86,7 @@ async def _checked(url: str, settings: Settings, wanted: int) -> RightAnswers:
     try:
         checked = await CheckedServer.of(client, server)
         reached, asked = checked.reached, checked.server.body["model"]
-        base = reached.models.get(asked, {}).get("parent") or asked
+        base = base_of(asked, reached.models)
         standing = whole_body(server.standing) | {"temperature": 0.0, "model": base}
         if reached.loras is not None:
             standing = with_loras(standing, reached.loras, reached.url)

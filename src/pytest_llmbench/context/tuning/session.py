@@ -27,7 +27,7 @@ from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.provenance import provenance
 from pytest_llmbench.generation.client.server_address import request_headers
 from pytest_llmbench.generation.embedded.llamacpp import served_model
-from pytest_llmbench.models.memory.hardware import detect
+from pytest_llmbench.models.memory.hardware import may_have_gpu
 from pytest_llmbench.runs.context_document import NumberWithInterval, PromiseDocument
 from pytest_llmbench.stats import paired_ratio
 
@@ -102,19 +102,20 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
 
 
 def _searched(wanted: TuneSettings, written: frozenset[str]) -> tuple[Mapping[str, Sequence[Value]], dict[str, Value]]:
-    """What is varied, and the baseline. What a template has `written` a place for is never left to the server."""
+    """What is varied, and the baseline. What a template has `written` a place for is never left to the server.
 
-    def may_be(name: str, value: Value) -> bool:
-        return name not in wanted.fixed and (value is not None or name not in written)
-
-    usual = usual_parameters(wanted.engine, _cores())
-    vary = dict(wanted.vary) or {
-        name: tuple(value for value in choices if may_be(name, value))
-        for name, choices in usual.items()
-        if name not in wanted.fixed
+    Where it would be, the baseline has the first value that the user varies, or one that is usual.
+    """
+    usual = usual_parameters(wanted.engine, _cores(), written)
+    vary = dict(wanted.vary) or {name: choices for name, choices in usual.items() if name not in wanted.fixed}
+    varied = written & wanted.vary.keys()
+    own = usual_baseline(wanted.engine, _cores(), written - varied)
+    baseline = {
+        name: value
+        for name, value in own.items()
+        if name not in wanted.fixed and (value is not None or name not in varied)
     }
-    own = usual_baseline(wanted.engine, _cores())
-    return vary, {**{name: value for name, value in own.items() if may_be(name, value)}, **wanted.baseline}
+    return vary, {**baseline, **wanted.baseline}
 
 
 def document(
@@ -200,11 +201,15 @@ def _refuse_adapter(settings: Settings) -> None:
 
 
 def _device(settings: Settings) -> Literal["cpu", "cuda"]:
-    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for."""
+    """What servers compute on; of the embedded one, which may be built for the CPU alone, a GPU has to be asked for.
+
+    A command's server may see a GPU that no library of ours can tell of: it is kept off only where surely none is.
+    """
     told, wanted = settings.model.device, settings.tune
     if told != "auto":
         return told
-    return "cpu" if wanted.command is None and wanted.engine == "llamacpp" else detect().device
+    embedded = wanted.command is None and wanted.engine == "llamacpp"
+    return "cpu" if embedded or not may_have_gpu() else "cuda"
 
 
 def _headers(settings: Settings) -> Mapping[str, str]:
@@ -218,6 +223,7 @@ def _identity(settings: Settings, launcher: Launcher, space: SearchSpace) -> Map
     return {
         "launcher": launcher.name,
         "launch": space.baseline.launch.model_dump(mode="json"),
+        **({"template": dict(space.baseline.own)} if space.baseline.own else {}),
         "load": load,
         "tune": settings.tune.model_dump(mode="json", include={"budget", "trial_time"}),  # where a search is cut short
         "generation": settings.generation.model_dump(mode="json", exclude={"seed", "batch_size", "threads", "cache"}),

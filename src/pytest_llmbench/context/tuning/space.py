@@ -28,6 +28,12 @@ ENGINE_SETTINGS = frozenset((*LaunchSettings.model_fields, *_FIELDS))
 _NOT_SEARCHED = frozenset(("engine", "model", "max_context", "served_name", "host", "port"))
 """What a study is about, or where the server is: neither varied nor fixed."""
 
+_WRITTEN: Mapping[str, Value] = {"slots": 256, "gpu_memory_share": 0.9}
+"""What a place in a command for vLLM or SGLang has in the baseline: vLLM's defaults on GPUs below 70 GiB.
+
+Not the least of what is searched, which nobody runs and anything beats. The tokens of a step differ fourfold by GPU.
+"""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
@@ -60,7 +66,8 @@ class SearchSpace:
     """All that may be launched: `launch` with the parameters' values in it.
 
     Names in `own` that are no settings of the engine are a command template's; `fixed` ones have one value. The
-    `baseline` is what the winner is compared with; its values are among the parameters' choices.
+    `baseline` is what the winner is compared with; its values are among the parameters' choices, the first that is
+    varied where it has none.
 
     Raises:
         UsageError: a setting that does not exist, or a value that it cannot have.
@@ -89,7 +96,8 @@ class SearchSpace:
         engines = {name: value for name, value in fixed.items() if name not in own}
         self._launch = _launched(launch, {**_for_one(baseline, vary, own), **engines}, "tune.fixed")
         self.parameters = tuple(_parameter(name, values, baseline) for name, values in vary.items())
-        self.baseline = self._checked_baseline(baseline)
+        first = {name: values[0] for name, values in vary.items() if name not in baseline}
+        self.baseline = self._checked_baseline({**first, **baseline})
 
     @property
     def size(self) -> int:
@@ -111,13 +119,12 @@ class SearchSpace:
         for values in itertools.product(*(one.choices for one in self.parameters)):
             yield self.candidate(dict(zip(names, values, strict=True)))
 
-    def _checked_baseline(self, given: Mapping[str, Value]) -> Candidate:
+    def _checked_baseline(self, values: Mapping[str, Value]) -> Candidate:
         for parameter in self.parameters:
             for value in parameter.choices:
                 if parameter.name not in self._own:
                     _launched(self._launch, {"micro_batch": None, parameter.name: value}, "tune.vary")
-        values = {one.name: given.get(one.name, one.choices[0]) for one in self.parameters}
-        return self.candidate(values)
+        return self.candidate({one.name: values[one.name] for one in self.parameters})
 
     def _refuse_unknown(self, name: str, where: str) -> None:
         known = (ENGINE_SETTINGS | self._own) - _NOT_SEARCHED
@@ -129,8 +136,11 @@ class SearchSpace:
             )
 
 
-def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]:
-    """What is varied unless it is said otherwise; `cores` are the machine's."""
+def usual_parameters(engine: Engine, cores: int, written: frozenset[str] = frozenset()) -> dict[str, tuple[Value, ...]]:
+    """What is varied unless it is said otherwise; `cores` are the machine's.
+
+    What a command has `written` a place for cannot be left to the server, but for the KV cache's type: `auto` says so.
+    """
     if engine == "llamacpp":
         return {
             "slots": (1, 2, 4, 8, 16, 32),
@@ -140,19 +150,21 @@ def usual_parameters(engine: Engine, cores: int) -> dict[str, tuple[Value, ...]]
             "micro_batch": (128, 512),
             "threads": tuple(2**power for power in range(cores.bit_length())),
         }
-    return {
-        "slots": (None, 16, 32, 64, 128, 256, 512),
-        "batch_tokens": (None, 2048, 4096, 8192, 16384),
-        "gpu_memory_share": (None, 0.8, 0.85, 0.95),
-        "kv_type": (None, "fp8"),
+    values: dict[str, tuple[Value, ...]] = {
+        "slots": (16, 32, 64, 128, 256, 512),
+        "batch_tokens": (2048, 4096, 8192, 16384),
+        "gpu_memory_share": (0.8, 0.85, 0.95),
+        "kv_type": ("fp8",),
     }
+    return {name: some if name in written - {"kv_type"} else (None, *some) for name, some in values.items()}
 
 
-def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
+def usual_baseline(engine: Engine, cores: int, written: frozenset[str] = frozenset()) -> dict[str, Value]:
     """What the engine takes where nobody says anything.
 
     llama.cpp: 4 slots over one pool, as `llama-server` has it, and a thread a core. vLLM and SGLang are told nothing:
-    vLLM's sequences at once are 256 or 1024 by the GPU, SGLang computes its own from the memory.
+    vLLM's sequences at once are 256 or 1024 by the GPU, SGLang computes its own from the memory. What a command has
+    `written` a place for needs a value all the same: `_WRITTEN`, None where there is none that would be right.
     """
     if engine == "llamacpp":
         return {
@@ -163,7 +175,8 @@ def usual_baseline(engine: Engine, cores: int) -> dict[str, Value]:
             "micro_batch": 512,
             "threads": cores,
         }
-    return dict.fromkeys(("slots", "batch_tokens", "gpu_memory_share", "kv_type"))
+    names = ("slots", "batch_tokens", "gpu_memory_share", "kv_type")
+    return {name: _WRITTEN.get(name) if name in written else None for name in names}
 
 
 def _for_one(

@@ -130,6 +130,18 @@ def served_name(name: str, listed: Mapping[str, Mapping[str, Any]]) -> str | Non
     return name if any("*" in pattern and fnmatch.fnmatchcase(name, pattern) for pattern in listed) else None
 
 
+def base_of(name: str, listed: Mapping[str, Mapping[str, Any]]) -> str:
+    """The name that answers as the base of a listed model; its own where it is no fine-tune, or no base is listed.
+
+    vLLM's `parent` is what `--lora-modules` calls the base, which need not be a name that it is served by.
+    """
+    parent = listed.get(name, {}).get("parent")
+    if not parent or parent in listed:
+        return parent or name
+    bases = _bases(listed)
+    return bases.pop() if len(bases) == 1 else name
+
+
 def loaded_loras(body: Any) -> dict[int, Lora] | None:
     """The adapters of a llama.cpp `/lora-adapters` body by id; None where it is no such body."""
     if not isinstance(body, list):
@@ -190,11 +202,15 @@ def _scales(lora: Any) -> dict[int, float]:
 
 def _only_model(listed: Mapping[str, Mapping[str, Any]], adapters: set[str | None], url: str) -> str:
     """The one model that is neither an adapter of another (vLLM names its `parent`) nor asked for as one."""
-    candidates = {entry["id"] for name, entry in listed.items() if not entry.get("parent") and name not in adapters}
+    candidates = _bases({name: entry for name, entry in listed.items() if name not in adapters})
     if len(candidates) != 1:
         serves = f"serves {_names(listed)}" if listed else "does not list its models"
         raise ServerError(f"{url}: {serves}; name the one to ask with server.model", names=("server.model",))
-    return str(candidates.pop())
+    return candidates.pop()
+
+
+def _bases(listed: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    return {str(entry["id"]) for entry in listed.values() if not entry.get("parent")}
 
 
 def _names(listed: Mapping[str, Mapping[str, Any]]) -> str:

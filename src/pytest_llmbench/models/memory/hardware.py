@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -38,6 +40,21 @@ class Hardware:
 def detect() -> Hardware:
     """The GPU with the most memory, asked of the driver and not of PyTorch, which takes seconds; else the CPU."""
     return max(_gpus(), key=lambda gpu: gpu.room, default=None) or Hardware.of_cpu()
+
+
+def may_have_gpu() -> bool:
+    """Whether a GPU of any maker may be here, also where no library is installed that could tell of it.
+
+    A container or another program's environment sees it all the same.
+    """
+    from pathlib import Path
+
+    files = ("nvidia*", "kfd", "dxg")  # of the drivers of NVIDIA, AMD, and of Windows beneath WSL
+    return (
+        sys.platform == "darwin"
+        or shutil.which("nvidia-smi") is not None
+        or any(file for pattern in files for file in Path("/dev").glob(pattern))
+    )
 
 
 def _gpus() -> list[Hardware]:

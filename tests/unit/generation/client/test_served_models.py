@@ -7,7 +7,7 @@ import pytest
 from pytest_llmbench.core.errors import ServerError, UsageError
 from pytest_llmbench.core.records import BASE, FINETUNED
 from pytest_llmbench.core.settings import ServerSettings
-from pytest_llmbench.generation.client.served_models import VariantTarget, listed_models, targets, with_models
+from pytest_llmbench.generation.client.served_models import VariantTarget, base_of, listed_models, targets, with_models
 
 URL = "http://host/v1"
 
@@ -120,3 +120,11 @@ def test_a_name_is_asked_for_all_the_same_where_the_list_may_be_another(caplog: 
     filled = with_models(planned(model="/models/mine", adapter="jarvis"), listed, URL, all_listed=False)
     assert [target.model for target in filled.values()] == ["/models/mine", "jarvis"]
     assert "does not list '/models/mine', only \"org/other\"; it is asked all the same" in caplog.text
+
+
+def test_the_base_of_a_fine_tune_is_a_name_that_is_served() -> None:
+    known, tuned, other = {"id": "known"}, {"id": "tuned", "parent": "org/base"}, {"id": "other"}
+    assert base_of("tuned", {"known": known, "tuned": {"id": "tuned", "parent": "known"}, "other": other}) == "known"
+    assert base_of("tuned", {"known": known, "alias": known, "tuned": tuned}) == "known"
+    assert base_of("tuned", {"known": known, "other": other, "tuned": tuned}) == "tuned"  # either may be its base
+    assert base_of("known", {"known": known, "tuned": tuned}) == "known"
