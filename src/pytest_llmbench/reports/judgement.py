@@ -27,7 +27,7 @@ def against_base(document: RunDocument) -> GateDocument | None:
 def paired_with_base(document: RunDocument) -> GateDocument | None:
     """Whatever has intervals of fine-tune minus base: a regression gate on these pairs too."""
     gate = document.gate
-    return gate if gate is not None and gate.against == BASE else document.comparison
+    return gate if gate is not None and gate.against == BASE and gate.verdicts else document.comparison
 
 
 def beside_the_gate(document: RunDocument) -> GateDocument | None:

@@ -155,8 +155,11 @@ class GateDocument(TypedDocument):
 
     @property
     def tells_better(self) -> bool:
-        """Whether its pass means better than the base; a regression gate's means not worse."""
-        return self.against == "base" and self.kind != "regression"
+        """Whether its pass means better than the base; a regression gate's means not worse.
+
+        Never one without verdicts: gates of earlier builds without their baseline say that they are against the base.
+        """
+        return self.against == "base" and self.kind != "regression" and bool(self.verdicts)
 
 
 class ScoreCounts(TypedDocument):
@@ -529,6 +532,12 @@ class RunDocument(TypedDocument):
             self._found[key] = find()
         found: Found = self._found[key]
         return found
+
+    @property
+    def judged(self) -> GateDocument | None:
+        """The gate, or the comparison with the base where the gate had nothing to compare."""
+        made = [one for one in (self.gate, self.comparison) if one is not None]
+        return next((one for one in made if one.verdicts), made[0] if made else None)
 
     @functools.cached_property
     def score_columns(self) -> ScoreColumns:
