@@ -581,13 +581,17 @@ class AskedCases(TypedDocument):
 
 
 class RunPoint(TypedDocument):
-    """A run as one point of a trend. `variants` is variant -> metric -> mean."""
+    """A run as one point of a trend. `variants` is variant -> metric -> mean.
+
+    `scored` is variant -> metric -> how many answers have a score, and how many there are.
+    """
 
     name: str
     timestamp: str
     variants: dict[str, dict[str, float | None]]
     outcome: VerdictOutcome | None
     asked: AskedCases | None = None
+    scored: dict[str, dict[str, tuple[int, int]]] = Field(default_factory=dict)
 
 
 def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:
