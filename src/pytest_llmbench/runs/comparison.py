@@ -1,7 +1,7 @@
 """What changed from the base to an adapter, read from a run document.
 
-Differences are paired: only results that are scored for both variants count. This describes the cases of the run; it
-is not a test of significance.
+Differences are paired: only results that are scored for both variants count, but in means that are a verdict's own
+(`judged`), which counts lost answers too. This describes the cases of the run; it is not a test of significance.
 """
 
 from __future__ import annotations
