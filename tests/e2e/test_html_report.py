@@ -157,6 +157,18 @@ def test_answers_are_the_same_only_where_they_are_whole(chrome: Chrome, opened: 
         assert texts(chrome, ".answers + .remark")[0].startswith(said)
 
 
+def test_answers_that_were_lost_are_neither_empty_nor_alike(chrome: Chrome, opened: Open) -> None:
+    document = large_document(2)
+    for row, finish in zip(document["results"], ("timeout", "stop"), strict=True):
+        for answer in row["completions"].values():
+            answer.update(text="", error=None, finish=finish)
+    opened(document)
+    for opener in found(chrome, ".opener"):
+        opener.send_keys(ENTER)
+    assert texts(chrome, ".answer-text") == ["no answer", "no answer", "(empty answer)", "(empty answer)"]
+    assert texts(chrome, ".answers + .remark") == ["Both answers are the same, word for word."]
+
+
 def test_hostile_content_is_shown_as_text(chrome: Chrome, opened: Open) -> None:
     document = large_document(3)
     document["results"][1]["completions"]["base"]["text"] = "é" * 100_000

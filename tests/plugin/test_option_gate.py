@@ -129,6 +129,7 @@ def test_a_missing_baseline_ends_the_session_before_anything_is_asked_or_warns_w
     result = project.run("--llmbench-gate=regression", "--llmbench-compare=accepted")
     assert result.ret == 0
     assert gate(project)["notes"][0]["kind"] == "no_baseline"
+    assert "fine-tunes are compared with their base alone" in " ".join(result.stdout.str().split())
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,14 @@ def test_ctrl_c_while_the_reports_are_made_is_no_traceback_and_the_run_resumes(p
     assert project.runs() == ["0001"]
 
 
+def test_ctrl_c_while_the_model_is_let_go_of_is_no_traceback_either(project: Project) -> None:
+    project.backend(more="def interrupted(self):\n    raise KeyboardInterrupt\nParrot.close = interrupted\n")
+    result = project.run("--junitxml=junit.xml")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["interrupted while the reports were made", "*--llmbench-resume"])
+    assert (project.path / "junit.xml").read_text().count("<testcase") == len(CASES)
+
+
 def test_sessions_of_one_second_and_one_process_id_have_a_run_each(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ _log = logging.getLogger("pytest_llmbench")
 
 # The plugin's own: in its modules `say` is a line of progress, so that sentences are not looked for there.
 NO_BASELINE = N_("%s; gate.missing_baseline is warn: nothing is compared")
+NO_BASELINE_YET = N_("%s; gate.missing_baseline is warn: fine-tunes are compared with their base alone")
 STOPPED_IN_SEARCH = N_("stopped in mid-search: %s; its trials are kept, go on with %s")
 NOTHING_TO_RESUME = N_("nothing to resume in %s: a new run was started")
 

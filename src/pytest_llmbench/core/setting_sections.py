@@ -337,7 +337,8 @@ class GateSettings(_Section):
         default="auto", description="pass or fail; auto passes a regression gate and fails an improvement gate"
     )
     unscored: Literal["worst", "drop"] = Field(
-        default="worst", description="worst or drop: what an answer counts that one side lost to an error or a time-out"
+        default="worst",
+        description="worst or drop: what an answer counts that one side lost to an error, a time-out or its thinking",
     )
     confirm: bool = Field(
         default=False,

@@ -192,7 +192,10 @@ SETTINGS: Mapping[str, SettingHelp] = {
         None, "auto|pass|fail", "auto", "pass or fail; auto passes a regression gate and fails an improvement gate"
     ),
     "gate.unscored": SettingHelp(
-        None, "worst|drop", "worst", "worst or drop: what an answer counts that one side lost to an error or a time-out"
+        None,
+        "worst|drop",
+        "worst",
+        "worst or drop: what an answer counts that one side lost to an error, a time-out or its thinking",
     ),
     "gate.confirm": SettingHelp(
         "confirm", "", "false", "ask both sides again, with fresh seeds, before the session fails"

@@ -29,6 +29,9 @@ class AutotuneGathering(Gathering):
     def _closed(self) -> Mapping[str, Any]:
         return self._config.stash[AUTOTUNE].close()
 
+    def _language(self) -> str:
+        return self._config.stash[AUTOTUNE].settings.output.language
+
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
         ours = self._config.stash[AUTOTUNE]
         if (found := self._found_by_all(ours)) is None:

@@ -114,6 +114,9 @@ class BenchmarkGathering(Gathering):
     def _closed(self) -> Mapping[str, Any]:
         return self._session.close()
 
+    def _language(self) -> str:
+        return self._ours.settings.output.language
+
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         asked = [one for one in self._processes if one.get("backend")]
         if not asked:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmbench.core.announcing import NO_BASELINE, NOTHING_TO_RESUME
+from pytest_llmbench.core.announcing import NO_BASELINE_YET, NOTHING_TO_RESUME
 from pytest_llmbench.core.errors import MissingRunError, UsageError
 from pytest_llmbench.plugin import options
 from pytest_llmbench.plugin.progress import SessionProgress
@@ -95,7 +95,7 @@ class BenchmarkSession:
         except MissingRunError as error:
             if gate.missing_baseline == "fail":
                 raise
-            _log.warning(NO_BASELINE, error)
+            _log.warning(NO_BASELINE_YET, error)
             return None
 
     def check_gate(self) -> None:

@@ -31,6 +31,9 @@ class ContextGathering(Gathering):
     def _closed(self) -> Mapping[str, Any]:
         return self._config.stash[CONTEXT].close()
 
+    def _language(self) -> str:
+        return self._config.stash[CONTEXT].settings.output.language
+
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:  # noqa: ARG002  # the base's
         ours = self._config.stash[CONTEXT]
         if (found := self._found_by_all(ours)) is None:

@@ -51,17 +51,20 @@ class Gathering(abc.ABC):
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Report before JUnit XML is written; a fault is said and is the exit code."""
-        if told := self._closed():
-            self._processes.append(told)
-        for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
-            session.exitstatus = fault["exit_code"]
         try:
+            if told := self._closed():
+                self._processes.append(told)
+            for fault in [one["fault"] for one in self._processes if one.get("fault")][:1]:
+                session.exitstatus = fault["exit_code"]
             self._report(session, ended_by_itself=exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED})
         except LLMBenchError as error:
             self._said_last.append(f"ERROR: {options.told_error(error)}")
             session.exitstatus = error.exit_code
         except KeyboardInterrupt:  # pytest would show a traceback, and write no JUnit XML
-            self._said_last += ["interrupted while the reports were made", *self._kept()]
+            from pytest_llmbench.core.locale import words
+            from pytest_llmbench.reports.judgement import interrupted
+
+            self._said_last += [interrupted(words(self._language())), *self._kept()]
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         if exitstatus == NotReadyError.exit_code and (reporter := self._config.pluginmanager.get_plugin(REPORTER)):
             self.pytest_terminal_summary(reporter)  # with this code, which is also its own, pytest shows no summary
@@ -81,6 +84,10 @@ class Gathering(abc.ABC):
     @abc.abstractmethod
     def _report(self, session: pytest.Session, *, ended_by_itself: bool) -> None:
         """Write the reports of what `_processes` did. Raises LLMBenchError where that cannot be done."""
+
+    @abc.abstractmethod
+    def _language(self) -> str:
+        """That of the reports."""
 
     def _kept(self) -> Sequence[str]:
         """Where a session that is interrupted now can be gone on with, if it can."""

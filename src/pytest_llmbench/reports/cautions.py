@@ -70,6 +70,11 @@ def answer_cautions(
             "end, and a connection was lost with each stream.",
             count=backend.streams_left_open,
         )
+    yield from lost_answers(answers, say)
+
+
+def lost_answers(answers: Mapping[str, Sequence[AnswerDocument]], say: Words) -> Iterator[str]:
+    """Sentences on each variant's answers that are none, and have no score."""
     for variant, own in answers.items():
         yield from _lost(variant, own, say)
 

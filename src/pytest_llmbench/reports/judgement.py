@@ -52,6 +52,11 @@ def kept_answers(folder: Path, resume: str, say: Words) -> str:
     return say("cut short: every answer so far is in {folder}; go on with {option}", folder=folder, option=resume)
 
 
+def interrupted(say: Words) -> str:
+    """Of reports that Ctrl-C left unmade."""
+    return say("interrupted while the reports were made")
+
+
 def unjudged(say: Words) -> str:
     """Of a run that was cut short: its gate has no outcome."""
     return say("the run was cut short: the gate has judged nothing")

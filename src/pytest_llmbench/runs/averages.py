@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pytest_llmbench.core.records import BASE
@@ -124,9 +125,11 @@ def in_short(title: str, head: RunDocument) -> RunPoint:
     A mere comparison gates nothing and has no outcome.
     """
     variants: dict[str, dict[str, float | None]] = {name: {} for name in head.variants}
+    scored: dict[str, dict[str, tuple[int, int]]] = {}
     for metric, by_variant in head.statistics.metrics.items():
         for variant, item in by_variant.items():
             variants.setdefault(variant, {})[metric] = item.mean
+            scored.setdefault(variant, {})[metric] = item.scored, item.scored + item.unscored
     cases = {category: found.cases for category, found in head.by_category.items()}
     return RunPoint(
         name=title,
@@ -134,6 +137,7 @@ def in_short(title: str, head: RunDocument) -> RunPoint:
         variants=variants,
         outcome=None if head.gate is None or head.gate.kind == "compare" else head.gate.outcome,
         asked=AskedCases(sha256=head.metadata.cases_sha256, cases=cases),
+        scored=scored,
     )
 
 
@@ -155,3 +159,31 @@ def comparable_lines(points: Sequence[RunPoint]) -> list[list[int]]:
         else:
             own.append(place)
     return lines
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartlyScored:
+    """A mean in a trend that leaves answers out: those of `variant` in the run at `place`, `scored` of `expected`."""
+
+    place: int
+    variant: str
+    scored: int
+    expected: int
+
+
+def partly_scored(points: Sequence[RunPoint], metric: str) -> Iterator[PartlyScored]:
+    """The means that rest on fewer answers than the metric judges: others to the same cases have more.
+
+    What a metric does not judge at all, such as a case without calls, is missing from no mean.
+    """
+    for line in comparable_lines(points):
+        counts = {
+            (place, variant): of[metric]
+            for place in line
+            for variant, of in points[place].scored.items()
+            if metric in of
+        }
+        share = max((scored / asked for scored, asked in counts.values() if asked), default=0.0)
+        for (place, variant), (scored, asked) in counts.items():
+            if 0 < scored < (expected := round(share * asked)):
+                yield PartlyScored(place, variant, scored, expected)

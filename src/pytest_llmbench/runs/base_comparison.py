@@ -46,5 +46,5 @@ def with_comparison(document: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def tells_better(gate: Mapping[str, Any]) -> bool:
-    """Whether its pass means better than the base; a regression gate's means not worse."""
-    return bool(gate["against"] == BASE and gate["kind"] != "regression")
+    """As `GateDocument.tells_better`, of a gate that is not read yet."""
+    return bool(gate["against"] == BASE and gate["kind"] != "regression" and gate["verdicts"])

@@ -155,8 +155,11 @@ class GateDocument(TypedDocument):
 
     @property
     def tells_better(self) -> bool:
-        """Whether its pass means better than the base; a regression gate's means not worse."""
-        return self.against == "base" and self.kind != "regression"
+        """Whether its pass means better than the base; a regression gate's means not worse.
+
+        Never one without verdicts: gates of earlier builds without their baseline say that they are against the base.
+        """
+        return self.against == "base" and self.kind != "regression" and bool(self.verdicts)
 
 
 class ScoreCounts(TypedDocument):
@@ -530,6 +533,12 @@ class RunDocument(TypedDocument):
         found: Found = self._found[key]
         return found
 
+    @property
+    def judged(self) -> GateDocument | None:
+        """The gate, or the comparison with the base where the gate had nothing to compare."""
+        made = [one for one in (self.gate, self.comparison) if one is not None]
+        return next((one for one in made if one.verdicts), made[0] if made else None)
+
     @functools.cached_property
     def score_columns(self) -> ScoreColumns:
         """The scores by column."""
@@ -554,7 +563,8 @@ class RunDocument(TypedDocument):
     @property
     def paired_with_base(self) -> GateDocument | None:
         """Whatever has verdicts on fine-tune minus base: a regression gate on these pairs too."""
-        return self.gate if self.gate is not None and self.gate.against == BASE else self.comparison
+        gate = self.gate
+        return gate if gate is not None and gate.against == BASE and gate.verdicts else self.comparison
 
     @property
     def answers(self) -> Mapping[str, Sequence[CompletionDocument]]:
@@ -577,13 +587,17 @@ class AskedCases(TypedDocument):
 
 
 class RunPoint(TypedDocument):
-    """A run as one point of a trend. `variants` is variant -> metric -> mean."""
+    """A run as one point of a trend. `variants` is variant -> metric -> mean.
+
+    `scored` is variant -> metric -> how many answers have a score, and how many there are.
+    """
 
     name: str
     timestamp: str
     variants: dict[str, dict[str, float | None]]
     outcome: VerdictOutcome | None
     asked: AskedCases | None = None
+    scored: dict[str, dict[str, tuple[int, int]]] = Field(default_factory=dict)
 
 
 def run_document(document: Mapping[str, Any] | RunDocument) -> RunDocument:

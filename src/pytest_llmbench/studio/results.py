@@ -27,7 +27,8 @@ class _Document(BaseModel):
 class RunCard(_Document):
     """A saved run. `means` are variant -> metric -> mean; `outcome` that of its gate, else of its comparison.
 
-    It passes or fails only where it is `gated`; a comparison says whether it is better, or worse.
+    It passes or fails only where it is `gated`; a comparison says whether it is better, or worse, and has no outcome
+    where it compared nothing.
     """
 
     id: str = Field(description="number and name, as its folder is called", examples=["0007_accepted"])
@@ -155,7 +156,9 @@ def _some(runs: Sequence[RunFolder]) -> str:
 
 def _card(run: RunFolder, document: Mapping[str, Any]) -> RunCard:
     typed = run_document(document)
-    judged = typed.gate or typed.comparison
+    judged, outcome = typed.judged, None
+    if judged is not None and (judged.verdicts or judged.kind != "compare"):
+        outcome = judged.outcome
     return RunCard(
         id=run.title,
         timestamp=typed.metadata.timestamp,
@@ -163,7 +166,7 @@ def _card(run: RunFolder, document: Mapping[str, Any]) -> RunCard:
         adapter=typed.metadata.lora_adapter,
         variants=typed.variants,
         cases=typed.statistics.cases,
-        outcome=judged.outcome if judged else None,
+        outcome=outcome,
         gated=judged is not None and judged.kind != "compare",
         means=in_short(run.title, typed).variants,
     )

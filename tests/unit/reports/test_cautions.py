@@ -87,3 +87,15 @@ def test_an_evaluation_names_the_fine_tune_that_a_server_answered_as() -> None:
     assert "base http://here/v1, no adapter; server" in Text().render(
         evaluation_report(typed_evaluation(document), "en")
     )
+
+
+def test_corpus_scores_say_of_how_many_questions_they_are_where_some_were_not_answered_by_all() -> None:
+    document = evaluation_document()
+    assert "Over all answers at once (0 to 100): base BLEU 20.4" in evaluated(document)
+    for of in document["corpus"].values():
+        of["questions"] = 5
+    assert "to the 5 of 8 questions that every variant answered: base BLEU 20.4" in evaluated(document)
+
+
+def evaluated(document: dict[str, Any]) -> str:
+    return " ".join(Text().render(evaluation_report(typed_evaluation(document), "en")).split())

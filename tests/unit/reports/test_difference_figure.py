@@ -18,6 +18,7 @@ from pytest_llmbench.reports.charts.differences import differences, save_differe
 from pytest_llmbench.reports.html.scores import metric_cards
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.runs.base_comparison import base_comparison
+from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.typed import run_document
 
 
@@ -70,9 +71,9 @@ def test_the_gates_own_interval_is_drawn_where_it_compares_with_the_base(
     assert "95% interval" in shown
 
 
-def test_lost_answers_count_in_the_mean_and_in_what_is_praised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what was answered alone a fine-tune that fails where it is hard would look better than it is."""
-    rows = [relevance(f"a/{place}", 0.2, None if place < 6 else 1.0) for place in range(24)]
+def with_failures(lost: int) -> dict[str, Any]:
+    """24 cases of one category with their comparison; the fine-tune failed on the first ones, and is better else."""
+    rows = [relevance(f"a/{place}", 0.2, None if place < lost else 1.0) for place in range(24)]
     failed = [
         dataclasses.replace(
             row,
@@ -81,20 +82,38 @@ def test_lost_answers_count_in_the_mean_and_in_what_is_praised(tmp_path: Path, m
                 "finetuned": completion(row.case, "finetuned", "", finish="error", error="HTTP 500"),
             },
         )
-        for row in rows[:6]
+        for row in rows[:lost]
     ]
-    document = built(run(*failed, *rows[6:]))
-    document["comparison"] = base_comparison(document)
+    document = built(run(*failed, *rows[lost:]))
+    return document | {"comparison": base_comparison(document)}
+
+
+def test_lost_answers_count_in_the_mean_and_in_what_is_praised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was answered alone a fine-tune that fails where it is hard would look better than it is."""
+    document = with_failures(lost=6)
     shown = texts_of(drawn(document, tmp_path / "x.png", monkeypatch))
     assert any("6 lost: the worst score in the mean, not drawn" in text for text in shown)
     assert not any("unscored, left out" in text for text in shown)
     [relevant] = [card for card in metric_cards(run_document(document), words("en")) if card.metric == "relevance"]
-    [told] = relevant.rows[0].differences
+    [told], [of_the_only_category] = (row.differences for row in relevant.rows)
+    assert of_the_only_category == told
     assert told.low is not None
     assert told.high is not None
     assert told.low < (told.value or 0) < told.high  # of the answers alone it was +0.800, beyond the interval
     line = change_line(run_document(document), "finetuned", words("en"))
     assert "Relevance 0.200 -> 0.750, +275.0% relative (cases: 24, lost answers as the worst score)" in line
+
+
+def test_no_answer_is_called_lost_where_a_confirmed_gate_has_fresh_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh = gate_note(
+        "unconfirmed", "noted_unconfirmed", metric="relevance", variant="finetuned", before="1", after="0"
+    )
+    judged_again = with_failures(lost=0)["comparison"] | {"kind": "regression", "notes": [fresh]}
+    shown = texts_of(drawn(with_failures(lost=6) | {"gate": judged_again}, tmp_path / "x.png", monkeypatch))
+    assert not any("6 lost" in text for text in shown)
+    assert any("6 unscored, left out\nthe mean is of the answers asked again" in text for text in shown)
 
 
 def test_the_panels_are_the_gated_metrics_or_the_leading_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
-from support.report_runs import full_run, relevance, result, run
+from support.report_runs import completion, full_run, relevance, result, run
 
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import Run
@@ -34,6 +34,15 @@ def texts_of(some_run: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(canvas, "save_png", lambda figure, _: figures.append(figure))
     save_benchmark(run_document(document(some_run)), path, words("en"))
     return [text.get_text() for text in figures[0].findobj(Text) if text.get_visible()]
+
+
+def test_the_summary_tells_of_answers_that_its_means_leave_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [relevance(f"a/{place}", 0.5, None if place < 24 else 0.9) for place in range(30)]
+    for row in rows[:24]:
+        thought = completion(row.case, "finetuned", "", finish="length", reasoning="hm")
+        row.completions["finetuned"] = thought  # type: ignore[index]  # a dict, which nobody else has yet
+    told = " ".join(" ".join(texts_of(run(*rows), tmp_path / "x", monkeypatch)).split())
+    assert "24 of 30 answers of finetuned ended before its thinking did: they count as lost" in told
 
 
 def test_the_figure_has_the_references_size(tmp_path: Path) -> None:

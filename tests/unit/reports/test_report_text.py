@@ -53,6 +53,16 @@ def test_thirty_cases_fill_a_hundred_lines_and_more(language: str) -> None:
     assert set(TITLES[language]) <= set(text.splitlines())
 
 
+def test_a_first_run_that_missed_its_baseline_tells_the_verdict_and_the_method_of_its_comparison() -> None:
+    built = document(full_run())
+    missed_it = built["comparison"] | {"kind": "improvement", "verdicts": [], "because": None, "reason": "no baseline"}
+    for against in ("baseline", "base"):  # as earlier builds said of every gate without a baseline
+        missed = missed_it | {"against": against}
+        told = analysis({**built, "gate": missed}, "en")
+        assert re.search(r"^BETTER: ", told, re.MULTILINE)
+        assert re.search(r"^ *Method +: .+ test", told, re.MULTILINE)
+
+
 def test_a_document_from_disk_gives_the_same_text(tmp_path: Path) -> None:
     built = document(full_run())
     write_json(built, tmp_path / "run.json")

@@ -75,6 +75,8 @@ def test_answers_that_had_no_time_to_begin_are_told_as_lost() -> None:
         f"1 of 1 answers of {name} ran out of time before they began" for name in ("base", "finetuned")
     ]
     assert not any("barely differ" in line for line in recommendations(lost, words("en")))
+    [row] = case_data(lost, words("en"))["rows"]
+    assert [answer["answered"] for answer in row["answers"]] == [False, False]
 
 
 def test_a_category_that_is_answered_in_full_is_nothing_to_work_on() -> None:

@@ -10,11 +10,16 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from PIL import Image
 from support.gates import gate, judged, verdict
+from support.report_runs import relevance, run
 
 from pytest_llmbench.core.locale import words
+from pytest_llmbench.reports.blocks import Report
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.trend import MOST_VARIANTS, save_trend
-from pytest_llmbench.runs.averages import in_short
+from pytest_llmbench.reports.html.trend import trend_view
+from pytest_llmbench.reports.renderers.text import Text
+from pytest_llmbench.reports.views.trend import trend_section
+from pytest_llmbench.runs.averages import in_short, partly_scored
 from pytest_llmbench.runs.drift_document import Monitored, NoBand
 from pytest_llmbench.runs.typed import RunPoint, run_document
 
@@ -112,6 +117,19 @@ def test_a_run_of_other_cases_is_hollow_and_the_legend_says_why(monkeypatch: pyt
     assert "other cases: not comparable" not in texts_of(drawn(history[4:], monkeypatch))
 
 
+def test_a_mean_of_a_part_of_the_answers_has_its_count_in_every_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that counted lost answers as empty, then one that leaves them out: the step is none of the model's."""
+    counts = {"base": {"relevance": (30, 30), "keywords": (10, 30)}, "finetuned": {"relevance": (30, 30)}}
+    history = [saved(0, scored=counts), saved(1, scored=counts | {"finetuned": {"relevance": (24, 30)}})]
+    assert {"24/30", "n/m: only n of m answers are scored"} <= set(texts_of(drawn(history, monkeypatch)))
+    assert not any("n/m" in text or "/30" in text for text in texts_of(drawn(history[:1] * 2, monkeypatch)))
+    told = " ".join(Text().render(Report("x", "en", [trend_section(history, words("en"))])).split())
+    assert "an empty one): 0001_run finetuned Relevance 24/30" in told
+    shown = trend_view(history, {"base": 0, "finetuned": 1}, words("en"))
+    assert shown is not None
+    assert str(shown.note).endswith("0001_run finetuned Relevance 24/30")
+
+
 def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [{"run": f"{place:04}_run", "effect": 0.0, "low": -0.2, "high": 0.1} for place in (1, 2)]
     about = {"variant": "finetuned", "metric": "relevance", "cases": 30, "before": 0.5, "alarm": None}
@@ -134,3 +152,11 @@ def test_the_drift_from_a_fixed_baseline_is_a_band_round_its_mean(monkeypatch: p
 def test_only_a_gate_has_an_outcome_in_the_trend(kind: str, outcome: str | None) -> None:
     found = run_document(judged(gate(verdict(outcome="fail"), kind=kind, outcome="fail")))
     assert in_short("this run", found).outcome == outcome
+
+
+def test_a_run_in_short_has_the_counts_that_its_means_are_of() -> None:
+    found = in_short("x", run_document(judged(None, run(relevance("a/1", 0.5, 0.5), relevance("a/2", 0.5, None)))))
+    assert {name: of["relevance"] for name, of in found.scored.items()} == {"base": (2, 2), "finetuned": (1, 2)}
+    assert [(one.variant, one.scored, one.expected) for one in partly_scored([found], "relevance")] == [
+        ("finetuned", 1, 2)
+    ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -129,13 +130,30 @@ def test_an_estimate_says_in_its_place_what_is_wrong_and_counts_the_steps_that_w
     assert (refused.status_code, "batch_size: Input should be less than" in refused.text) == (200, True)
 
 
+def saved(reports: Path, name: str, document: Mapping[str, Any]) -> None:
+    (reports / "runs" / name).mkdir(parents=True)
+    (reports / "runs" / name / "run.json").write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_the_list_has_the_comparison_of_a_first_run_and_calls_none_a_verdict(tmp_path: Path) -> None:
+    document = dict(with_comparison(large_document(12)))
+    better, nothing = (document["comparison"] | changed for changed in ({"outcome": "pass"}, {"verdicts": []}))
+    no_baseline = nothing | {"against": "baseline", "kind": "improvement"}
+    saved(tmp_path, "0001_first", document | {"gate": no_baseline, "comparison": better})
+    saved(tmp_path, "0002_unscored", document | {"comparison": nothing})
+    with asked(options(tmp_path)) as client:
+        listed = client.get("/compare").text
+    unscored, first = listed.split("0001_first</bdi>")[:2]
+    assert "<td>No verdict</td>" in unscored
+    assert "Better</span>" in first
+
+
 def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = dict(with_comparison(large_document(12)))
     found = Comparison(baseline="0001_first", run="0002_second", gate=gate_document(document["comparison"]))
     monkeypatch.setattr(Results, "compare", lambda *_: found)  # it asks `llmbench compare`, which takes seconds
     for name in ("0001_first", "0002_second"):
-        (tmp_path / "runs" / name).mkdir(parents=True)
-        (tmp_path / "runs" / name / "run.json").write_text(json.dumps(document), encoding="utf-8")
+        saved(tmp_path, name, document)
     with asked(options(tmp_path)) as client:
         listed = client.get("/compare").text
         assert listed.index("0002_second") < listed.index("0001_first")

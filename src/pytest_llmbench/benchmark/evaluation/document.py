@@ -61,10 +61,14 @@ class MeanDocument(TypedDocument):
 
 
 class Corpus(TypedDocument):
-    """Scores over all answers at once, from 0 to 100; None where no answer came."""
+    """Scores over all answers at once, from 0 to 100; None where no answer came.
+
+    `questions` are those that every variant answered; older evaluations took each variant's own, and do not tell.
+    """
 
     bleu: float | None = None
     chrf: float | None = None
+    questions: int | None = None
 
 
 class ComparisonDocument(TypedDocument):

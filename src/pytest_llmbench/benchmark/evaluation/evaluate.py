@@ -26,7 +26,7 @@ from pytest_llmbench.benchmark.evaluation.questions import (
     with_passages,
 )
 from pytest_llmbench.benchmark.evaluation.retrieval import Method, Passage, Retriever, read_passages
-from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
+from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, corpora, means, perplexities
 from pytest_llmbench.benchmark.main_job import Benchmark, open_backend
 from pytest_llmbench.cases.suites import load_vocabulary
 from pytest_llmbench.core.errors import NotReadyError
@@ -37,7 +37,7 @@ from pytest_llmbench.datasets.near_duplicates import bare
 from pytest_llmbench.generation.backend import KnowsMarks, OutOfMemoryError
 from pytest_llmbench.generation.completion_store import CompletionJournal
 from pytest_llmbench.metrics import Spelling
-from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics, corpus_scores
+from pytest_llmbench.metrics.against_reference import REFERENCE_METRICS, add_reference_metrics
 from pytest_llmbench.metrics.registry import MetricRegistry
 from pytest_llmbench.metrics.routing import tool_accuracy
 
@@ -214,7 +214,7 @@ def _document(
         "variants": variants,
         "metrics": {name: {"higher_is_better": name not in lower} for name in table},
         "scores": means(table),
-        "corpus": {variant: _corpus(asked.test, completions, variant) for variant in variants},
+        "corpus": corpora([case.reference or "" for case in asked.test], _texts(completions, variants)),
         "finishes": {variant: dict(Counter(row[variant].finish for row in completions)) for variant in variants},
         "comparisons": comparisons(table, compared_scores(variants), lower, _ALPHA, _lost(completions, variants)),
         "forgetting": _forgetting(asked.general, answers, backend),
@@ -253,13 +253,11 @@ def _reading(variant: str) -> str:
     return RETRIEVAL if variant == BASE else f"{RETRIEVAL}+{variant}"
 
 
-def _corpus(cases: Sequence[Case], completions: Sequence[Mapping[str, Completion]], variant: str) -> dict[str, Any]:
-    pairs = [
-        (row[variant].text, case.reference or "")
-        for case, row in zip(cases, completions, strict=True)
-        if row[variant].answered
-    ]
-    return dict(corpus_scores([text for text, _ in pairs], [reference for _, reference in pairs])) if pairs else {}
+def _texts(completions: Sequence[Mapping[str, Completion]], variants: Sequence[str]) -> dict[str, list[str | None]]:
+    """What each variant answered to each question, None where it did not."""
+    return {
+        variant: [row[variant].text if row[variant].answered else None for row in completions] for variant in variants
+    }
 
 
 def _result(
@@ -275,12 +273,12 @@ def _result(
         "question": case.prompt,
         "reference": case.reference,
         "passages": [dataclasses.asdict(passage) for passage in asked.found[place]] if asked.found else [],
-        "answers": _answered(completions),
+        "answers": _told(completions),
         "scores": scores,
     }
 
 
-def _answered(completions: Mapping[str, Completion]) -> dict[str, dict[str, Any]]:
+def _told(completions: Mapping[str, Completion]) -> dict[str, dict[str, Any]]:
     return {
         variant: {"text": done.text, "reasoning": done.reasoning, "finish": done.finish, "error": done.error}
         for variant, done in completions.items()
@@ -314,7 +312,7 @@ def _forgetting(general: General | None, answers: Mapping[str, Answers], backend
         "texts": texts,
         "perplexity": told,
         "answers": [
-            {"question": case.prompt, "answers": _answered(answers[f"{GENERAL}/{case.id}"].completions)}
+            {"question": case.prompt, "answers": _told(answers[f"{GENERAL}/{case.id}"].completions)}
             for case in general.questions
         ],
     }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from pytest_llmbench.core.records import BASE
+from pytest_llmbench.metrics.against_reference import corpus_scores
 from pytest_llmbench.stats.intervals import mean_interval
 from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
@@ -61,6 +62,25 @@ class Perplexity(TypedDict):
     low: float | None
     high: float | None
     outcome: str | None
+
+
+def corpora(references: Sequence[str], answers: Mapping[str, Sequence[str | None]]) -> dict[str, dict[str, Any]]:
+    """Each variant's corpus scores, over the questions that every one has answered: on others they are no comparison.
+
+    `answers` have a text for each reference, None where there was none. A variant that answered nothing has no scores,
+    and leaves the others theirs.
+    """
+    answering = {variant: texts for variant, texts in answers.items() if any(text is not None for text in texts)}
+    shared = [
+        (reference, texts)
+        for reference, *texts in zip(references, *answering.values(), strict=True)
+        if None not in texts
+    ]
+    found: dict[str, dict[str, Any]] = {variant: {} for variant in answers}
+    for place, variant in enumerate(answering if shared else ()):
+        texts = [str(row[place]) for _, row in shared]
+        found[variant] = {**corpus_scores(texts, [reference for reference, _ in shared]), "questions": len(shared)}
+    return found
 
 
 def means(table: Table) -> dict[str, dict[str, _Mean]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.core.text_cells import columns, shorten, shorten_middle
+from pytest_llmbench.reports.cautions import lost_answers
 from pytest_llmbench.reports.recommendations import change_line
 from pytest_llmbench.reports.score_remarks import cut_answers
 from pytest_llmbench.runs.comparison import compared_metrics
@@ -22,7 +23,7 @@ _LABEL_CELLS = 32
 
 
 def summary_text(document: RunDocument, say: Words) -> str:
-    """Model, counts, the mean of each metric a variant, each adapter's change, and the answers that were cut."""
+    """Model, counts, the mean of each metric a variant, each adapter's change, and which answers were lost or cut."""
     blocks = [_facts(document, say), _means(document, say), *_gains(document, say), _notes(document, say)]
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
@@ -62,8 +63,9 @@ def _gains(document: RunDocument, say: Words) -> Iterator[list[str]]:
 
 
 def _notes(document: RunDocument, say: Words) -> list[str]:
-    """What depresses the scores, first of all."""
-    return [line for sentence in [*cut_answers(document, say)][:_MOST_GAINS] for line in _wrapped(sentence)]
+    """What the means leave out, and what depresses them."""
+    told = [*lost_answers(document.answers, say), *cut_answers(document, say)]
+    return [line for sentence in told[:_MOST_GAINS] for line in _wrapped(sentence)]
 
 
 def _wrapped(sentence: str) -> list[str]:

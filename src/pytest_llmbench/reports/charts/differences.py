@@ -42,6 +42,7 @@ _SMALL_FROM = 1000
 _MARK_POINTS = 1.2  # of the panel's height: more marks cannot be told apart
 _NAMES_END, _LEADER_GAP = -0.07, 0.02  # of the width of the axes
 _LEAST_FOR_INTERVAL = 2
+_ASKED_AGAIN = ("confirmed", "unconfirmed")  # notes of a gate whose verdicts rest on fresh answers
 _CONFIDENCE = 0.95
 _ROUNDING = 9
 
@@ -74,13 +75,15 @@ class Differences:
 class Middle:
     """The mean change, its interval where there is one, and how many cases they rest on.
 
-    `lost` are those that are not drawn, since a side lost its answer, and count as the worst score.
+    `lost` are those that are not drawn, since a side lost its answer, and count as the worst score. `is_fresh` where
+    the gate asked again to confirm its verdict: the mean is then of other answers than those drawn.
     """
 
     mean: float
     interval: tuple[float, float] | None
     cases: str
     lost: int = 0
+    is_fresh: bool = False
 
 
 def save_differences(document: RunDocument, path: Path, say: Words, variant: str | None = None) -> None:
@@ -148,10 +151,12 @@ def differences(document: RunDocument, variant: str, metric: str) -> Differences
 
 def middle_of(document: RunDocument, variant: str, found: Differences, say: Words) -> Middle:
     """As the verdict on these pairs has it, which counts lost answers too; else computed over the cases drawn."""
-    verdict = _verdicts(document.paired_with_base, variant).get(found.metric)
-    if verdict is not None and verdict.low is not None and verdict.high is not None:
-        lost = max(0, verdict.n - len(found.changes))
-        return Middle(verdict.effect, (verdict.low, verdict.high), count(verdict, say), lost)
+    gate = document.paired_with_base
+    verdict = _verdicts(gate, variant).get(found.metric)
+    if gate is not None and verdict is not None and verdict.low is not None and verdict.high is not None:
+        is_fresh = any(note.kind in _ASKED_AGAIN for note in gate.notes)
+        interval = verdict.low, verdict.high
+        return Middle(verdict.effect, interval, count(verdict, say), _lost(gate, variant, found), is_fresh)
 
     import numpy as np
 
@@ -162,14 +167,28 @@ def middle_of(document: RunDocument, variant: str, found: Differences, say: Word
     return Middle(mean(found.values) or 0.0, interval, str(len(values)))
 
 
+def _lost(gate: GateDocument, variant: str, found: Differences) -> int:
+    """How many cases the gate counted as the worst score and are not drawn."""
+    told = (note for note in gate.notes if note.kind == "lost")
+    counted = {
+        case
+        for note in told
+        if (note.data.get("metric"), note.data.get("variant")) == (found.metric, variant)
+        for case in note.cases
+    }
+    return len(counted.difference(case for _, case in found.changes))
+
+
 def _panel(part: Figure | SubFigure, found: Differences, middle: Middle, say: Words) -> None:
     """Cases above, and below them on the same axis the mean: it lies over no case whatever their number."""
     cases, below = part.subplots(2, 1, sharex=True, height_ratios=(8, 1))
     told = [say("{better} better, {same} same, {worse} worse", **found.tally())]
     if middle.lost:
         told.append(say("{count} lost: the worst score in the mean, not drawn", count=middle.lost))
-    if unscored := found.unscored - middle.lost:
+    if (unscored := found.unscored - middle.lost) > 0:
         told.append(say("{count} unscored, left out", count=unscored))
+    if middle.is_fresh:
+        told.append(say("the mean is of the answers asked again, the cases are of the first"))
     canvas.title(cases, say.metric(found.metric), pad=32 + 10 * max(0, len(told) - 2))
     cases.annotate(
         "\n".join(told),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +13,7 @@ from pytest_llmbench.core.text_cells import shorten_middle
 from pytest_llmbench.reports.charts import canvas
 from pytest_llmbench.reports.charts.svg import drawing
 from pytest_llmbench.reports.gate_sentences import GATED
-from pytest_llmbench.runs.averages import asked_alike, comparable_lines
+from pytest_llmbench.runs.averages import asked_alike, comparable_lines, partly_scored
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 from pytest_llmbench.runs.drift_document import Monitored, NoBand
 from pytest_llmbench.runs.typed import RunPoint
@@ -34,6 +34,7 @@ _LABEL_CELLS = 20
 _NAME_CELLS = 28
 _SMALL_FROM = 4.3  # runs an inch
 _LINE_COLUMNS = 3  # of the legend
+_PART_POINTS = -6.0  # of a count below its mark
 _LEAST_SPAN = 0.1  # of the axis: a change in the third decimal is no cliff
 LineStyle = Literal["-", "--", "-.", ":"]
 Place = Literal["outside lower left", "outside lower right", "center"]
@@ -53,8 +54,8 @@ def save_trend(
     """Draw into `path` as PNG, 300 DPI: a panel a leading metric, a line a variant, a marker shape an outcome.
 
     `history` is oldest first. Of more than six variants the six of the latest runs are drawn. Runs that asked other
-    cases than the last one are drawn hollow. `monitored` adds, round the baseline's mean, the bounds of the drift, or
-    why there are none.
+    cases than the last one are drawn hollow, and a mean of a part of the answers has its count. `monitored` adds, round
+    the baseline's mean, the bounds of the drift, or why there are none.
     """
     variants = _variants(history)
     shown = variants[:MOST_VARIANTS]
@@ -73,7 +74,7 @@ def save_trend(
             _drifts(axes, history, _looks(shown), metric, monitored)
         if metrics:
             _name_runs(panels[-1], history, say)
-            left, right = _entries(history, _looks(shown), say, monitored)
+            left, right = _entries(history, _looks(shown), metrics, say, monitored)
             _legend(figure, left, "outside lower left", _LINE_COLUMNS)
             _legend(figure, right, "outside lower right", len(_OUTCOMES))
         canvas.save_png(figure, path)
@@ -93,7 +94,8 @@ def trend_in_page(history: Sequence[RunPoint], looks: Mapping[str, int], metric:
 
 def legend_in_page(history: Sequence[RunPoint], looks: Mapping[str, int], say: Words) -> str:
     """What lines and marks mean, once for all panels of a page."""
-    lines, marks = _entries(history, looks, say, None)
+    metrics = {metric for saved in history for means in saved.variants.values() for metric in means}
+    lines, marks = _entries(history, looks, metrics, say, None)
     rows = math.ceil((len(lines) + len(marks)) / 2)
     label = ", ".join(str(one.get_label()) for one in [*lines, *marks])
     size = (_PAGE_LEGEND_INCHES[0], _PAGE_LEGEND_INCHES[1] * (rows + 1))
@@ -130,6 +132,18 @@ def _panel(axes: Axes, history: Sequence[RunPoint], looks: Mapping[str, int], me
         for runs in (line for line in comparable_lines(history) if len(line) > 1):
             axes.plot(runs, [values[run] for run in runs], color=colour, linestyle=line, linewidth=1.4, zorder=2)
         _mark(axes, history, variant, values, colour, size, say)
+    for part in partly_scored(history, metric):
+        mean = history[part.place].variants.get(part.variant, {}).get(metric)
+        if part.variant in looks and mean is not None:
+            axes.annotate(
+                f"{part.scored}/{part.expected}",
+                (part.place, mean),
+                xytext=(0, _PART_POINTS),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                fontsize=7,
+            )
     _set_span(axes)
     axes.yaxis.set_major_formatter(canvas.ticks(say))
     axes.set_ylabel(say("Mean"), fontsize=9)
@@ -213,7 +227,11 @@ def _name_runs(axes: Axes, history: Sequence[RunPoint], say: Words) -> None:
 
 
 def _entries(
-    history: Sequence[RunPoint], looks: Mapping[str, int], say: Words, monitored: Monitored | NoBand | None
+    history: Sequence[RunPoint],
+    looks: Mapping[str, int],
+    metrics: Iterable[str],
+    say: Words,
+    monitored: Monitored | NoBand | None,
 ) -> tuple[list[Line2D], list[Line2D]]:
     """The legend's lines, and its markers."""
     from matplotlib.lines import Line2D
@@ -231,6 +249,8 @@ def _entries(
         marks.append(
             Line2D([], [], color=ink, linestyle="", marker="o", markerfacecolor=canvas.PAPER, markersize=7, label=label)
         )
+    if any([*partly_scored(history, metric)] for metric in metrics):
+        marks.append(Line2D([], [], linestyle="", label=say("n/m: only n of m answers are scored")))
     if monitored:
         baseline = shorten_middle(monitored.baseline, _NAME_CELLS)
         if isinstance(monitored, NoBand):

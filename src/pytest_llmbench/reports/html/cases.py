@@ -104,6 +104,7 @@ def _answer(row: Result, variant: str, say: Words) -> dict[str, Any] | None:
         return None
     return {
         "text": completion.text,
+        "answered": completion.answered,
         "finish": completion.finish,
         "error": completion.error,
         "cached": completion.cached,

@@ -70,12 +70,12 @@ def _card(document: RunDocument, metric: str, verdicts: Verdicts, say: Words) ->
     paired = [name for name in document.adapters if name in applied and BASE in applied]
     differences = {name: case_differences(document, metric, name) for name in paired}
     higher = higher_is_better(document, metric)
+    is_whole = len(document.by_category) == 1  # the verdict over all is that of the only category
 
     def row(category: str | None, block: Statistics) -> ScoreRow:
+        judged = None if is_whole else category
         changes = [
-            _difference(
-                _within(differences[name], category), name, verdicts.get((name, metric, category)), higher=higher
-            )
+            _difference(_within(differences[name], category), name, verdicts.get((name, metric, judged)), higher=higher)
             for name in paired
         ]
         means = {name: block.mean(metric, name) for name in applied}

@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.charts.trend import legend_in_page, trend_in_page
+from pytest_llmbench.reports.part_means import part_means
 from pytest_llmbench.runs.averages import asked_alike, in_short
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 from pytest_llmbench.runs.typed import RunDocument, RunPoint
@@ -34,7 +35,7 @@ class TrendChart:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trend:
-    """All charts over the same runs. `note` says what marks the runs that cannot be compared, where there are some."""
+    """All charts over the same runs. `note` says which runs or means cannot be compared, where there are some."""
 
     note: str | None
     runs: Sequence[TrendRun]
@@ -68,12 +69,10 @@ def trend_view(runs: Sequence[RunPoint], looks: Mapping[str, int], say: Words) -
         for place, metric in enumerate(moving)
     ]
     shown = [TrendRun(run.name, run.timestamp, run.outcome, asked_alike(run, runs[-1])) for run in runs]
-    note = (
-        None
-        if all(run.alike for run in shown)
-        else say("Hollow marks are runs that asked other cases than this one: not comparable.")
-    )
-    return Trend(note, shown, legend_in_page(runs, looks, say) if charts else "", charts)
+    notes = part_means(runs, say)
+    if not all(run.alike for run in shown):
+        notes.insert(0, say("Hollow marks are runs that asked other cases than this one: not comparable."))
+    return Trend(" ".join(notes) or None, shown, legend_in_page(runs, looks, say) if charts else "", charts)
 
 
 def _values(runs: Sequence[RunPoint], variants: Mapping[str, int], metric: str) -> dict[str, list[float | None]]:

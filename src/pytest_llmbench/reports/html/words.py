@@ -45,6 +45,7 @@ _TEXTS = {
     "faults": N_("What is wrong"),
     "scores": N_("Scores"),
     "empty": N_("(empty answer)"),
+    "lost": N_("no answer"),
     "absent": N_("No answer was recorded."),
     "tokens": N_("{count} tokens"),
     "seconds": N_("{value} s"),

@@ -170,7 +170,17 @@ def _remarks(found: Evaluation, say: Words) -> Iterator[str]:
         for variant, of in found.corpus.items()
         if of.bleu is not None and of.chrf is not None
     ]
-    if corpus:
+    total = found.metadata.questions
+    shared = next((of.questions for of in found.corpus.values() if of.questions is not None), total)
+    if corpus and shared < total:
+        yield say(
+            "Over all answers at once (0 to 100), to the {count} of {total} questions that every variant "
+            "answered: {found}",
+            count=shared,
+            total=total,
+            found="; ".join(corpus),
+        )
+    elif corpus:
         yield say("Over all answers at once (0 to 100): {found}", found="; ".join(corpus))
     cut = {variant: sum(ended.get(kind, 0) for kind in _CUT) for variant, ended in found.finishes.items()}
     if any(cut.values()):

@@ -92,12 +92,11 @@ def _actors(ray: RayTally, say: Words) -> str:
 
 
 def _judged_by(run: RunDocument, say: Words) -> Iterator[Fact]:
-    gate = run.gate or run.comparison
-    if gate is not None and gate.baseline is not None:
-        known = (gate.baseline.name, gate.baseline.timestamp, gate.baseline.commit)
+    if run.gate is not None and run.gate.baseline is not None:
+        known = (run.gate.baseline.name, run.gate.baseline.timestamp, run.gate.baseline.commit)
         yield say("Baseline"), Quote(", ".join(filter(None, known)))
-    if gate is not None and gate.verdicts:
-        yield say("Method"), method_text(gate.verdicts[0].method, say)
+    if run.judged is not None and run.judged.verdicts:
+        yield say("Method"), method_text(run.judged.verdicts[0].method, say)
 
 
 def recorded(run: RunDocument, say: Words) -> Section:

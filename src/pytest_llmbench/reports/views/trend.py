@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pytest_llmbench.core.locale import Words
 from pytest_llmbench.reports.blocks import Cell, Column, Name, Number, Outcome, Section, Sentences, Table
 from pytest_llmbench.reports.gate_sentences import GATED
+from pytest_llmbench.reports.part_means import part_means
 from pytest_llmbench.runs.averages import asked_alike
 from pytest_llmbench.runs.comparison import LEADING_METRICS
 from pytest_llmbench.runs.typed import RunPoint
@@ -41,6 +42,7 @@ def trend_section(history: Sequence[RunPoint], say: Words) -> Section:
     ]
     others = [point.name for point in history if not asked_alike(point, latest)]
     told = [say("{label}: {text}", label=say("other cases: not comparable"), text=", ".join(others))] if others else []
+    told += part_means(history, say)
     return Section(
         "trend",
         say("Trend over the saved runs ({count})", count=len(history)),

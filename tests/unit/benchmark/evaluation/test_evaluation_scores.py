@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, means, perplexities
+from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, corpora, means, perplexities
 from pytest_llmbench.generation.local.perplexity import TextLoss
 
 
@@ -36,6 +36,17 @@ def test_an_answer_that_only_thought_is_no_best_score_where_less_is_better() -> 
     (found,) = comparisons(table, [("finetuned", "base")], frozenset({"repetition"}), 0.05, {"finetuned": range(6)})
     assert found["effect"] == pytest.approx(-0.375)
     assert found["outcome"] == "worse"
+
+
+def test_corpus_scores_are_of_the_questions_that_every_variant_answered() -> None:
+    """Else one that thinks endlessly about the hard ones is scored on the easy ones alone."""
+    references = ["the cat sat on the mat", "a long and winding road home"]
+    found = corpora(
+        references,
+        {"base": [references[0], "no idea"], "finetuned": [references[0], None], "silent": [None, None]},
+    )
+    assert found["base"]["bleu"] == found["finetuned"]["bleu"] == pytest.approx(100)
+    assert (found["base"]["questions"], found["silent"]) == (1, {})
 
 
 def test_where_less_is_better_a_fall_is_a_positive_effect() -> None:

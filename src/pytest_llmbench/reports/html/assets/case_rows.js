@@ -95,8 +95,9 @@ function expected(row, say) {
 
 function answerCards(row, view, say) {
   const base = view.base === null ? null : row.answers[view.base];
-  const compared = base && row.answers[view.adapter] && view.adapter !== view.base;
-  const against = (place) => (base && place !== view.base && row.answers[place] ? wordDiff(base.text, row.answers[place].text) : null);
+  const comparable = (place) => base?.answered && place !== view.base && row.answers[place]?.answered;
+  const compared = comparable(view.adapter);
+  const against = (place) => (comparable(place) ? wordDiff(base.text, row.answers[place].text) : null);
   const chosen = compared ? against(view.adapter) : null;
   const cards = view.variants.map((variant, place) => {
     const difference = place === view.adapter ? chosen : against(place);
@@ -128,7 +129,7 @@ function answerCard(variant, look, answer, pieces, say) {
   }
   const text = element("p", { class: "text answer-text", dir: "auto", tabindex: "0", "aria-label": variant });
   if (answer.text) text.append(...(pieces ?? [[answer.text, false]]).map((piece) => markedPiece(piece, look)));
-  else text.append(element("span", { class: "remark" }, say.text("empty")));
+  else text.append(element("span", { class: "remark" }, say.text(answer.answered ? "empty" : "lost")));
   card.append(text, ...answerCalls(answer, say), element("p", { class: "remark" }, answerFacts(answer, say).join(" · ")));
   return card;
 }
