@@ -254,8 +254,12 @@ class LocalBackend(ReadsPrompts):
         with loaded.speaking_as(BASE):
             why = engine.unfit()
         self._decoding = "padded batches" if why else engine.kind
-        if why:
-            _log.warning(N_("answers are decoded in padded batches, a variant at a time, which is slower: %s"), why)
+        if why and why.met:
+            told = N_("answers are decoded in padded batches, a variant at a time, which is slower: %s (%s)")
+            _log.warning(told, why.reason, why.met)
+        elif why:
+            told = N_("answers are decoded in padded batches, a variant at a time, which is slower: %s")
+            _log.warning(told, why.reason)
         return None if why else engine
 
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:

@@ -8,6 +8,7 @@ attention over slots; for models that this does not fit there is `decoding`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,14 @@ _PROBE = 40  # tokens, more than a block of them
 _SAME = {"float32": 1e-3}
 _SAME_IN_HALF = 0.05
 _GROWING_ROPES = {"dynamic", "longrope"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unfit:
+    """Why the engine cannot serve a model: a sentence that reports translate, and apart from it what was met."""
+
+    reason: str
+    met: str = ""
 
 
 class RowEngine:
@@ -116,24 +125,26 @@ class RowEngine:
                 ]
         return means
 
-    def unfit(self) -> str | None:
+    def unfit(self) -> Unfit | None:
         """Why this engine cannot serve the model, found out by comparing it with the model's own attention."""
         config = self._model.config.get_text_config()
         rope = getattr(config, "rope_parameters", None) or {}
         accepted = inspect.signature(self._model.forward).parameters
         if not self._model._can_set_attn_implementation():  # noqa: SLF001  # there is no public name
-            return N_("its attention cannot be replaced")
+            return Unfit(N_("its attention cannot be replaced"))
         if is_split(self._model):
-            return N_('its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})')
+            return Unfit(
+                N_('its layers lie on several devices (where one has room for all, set model.device_map: {"": 0})')
+            )
         if not {"position_ids", "logits_to_keep"} <= accepted.keys():
-            return N_("its positions or logits cannot be chosen")
+            return Unfit(N_("its positions or logits cannot be chosen"))
         if rope.get("rope_type") in _GROWING_ROPES:
-            return N_("its positions depend on the longest row")
+            return Unfit(N_("its positions depend on the longest row"))
         if odd := set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}:
-            return f"it has layers of {min(odd)}"
+            return Unfit(N_("it has layers of a kind of their own"), min(odd))
         return self._differs()
 
-    def _differs(self) -> str | None:
+    def _differs(self) -> Unfit | None:
         import torch
 
         vocabulary = self._model.config.get_text_config().vocab_size
@@ -148,10 +159,10 @@ class RowEngine:
         except (TypeError, ValueError, RuntimeError, NotImplementedError, AttributeError, IndexError) as error:
             if is_out_of_memory(error):
                 raise
-            return f"its layers refuse ({error})"
+            return Unfit(N_("its layers refuse"), str(error))
         gap = float((torch.cat([read, step[:1]]).float() - own.float()).abs().max() / own.float().abs().max())
         same = _SAME.get(str(own.dtype).removeprefix("torch."), _SAME_IN_HALF)
-        return None if gap <= same else f"its logits differ by {gap:.2g} of the largest"
+        return None if gap <= same else Unfit(N_("its logits differ, as a share of the largest"), f"{gap:.2g}")
 
     def _guesses_hold(self, tokens: Sequence[int]) -> bool:
         """Whether tokens have the bits that they have alone, with any number of guesses behind them or their neighbour.

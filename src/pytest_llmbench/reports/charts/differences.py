@@ -155,8 +155,8 @@ def middle_of(document: RunDocument, variant: str, found: Differences, say: Word
     verdict = _verdicts(gate, variant).get(found.metric)
     if gate is not None and verdict is not None and verdict.low is not None and verdict.high is not None:
         is_fresh = any(note.kind in _ASKED_AGAIN for note in gate.notes)
-        interval = verdict.low, verdict.high
-        return Middle(verdict.effect, interval, count(verdict, say), _lost(gate, variant, found), is_fresh)
+        ends = verdict.low, verdict.high
+        return Middle(verdict.effect, ends, count(verdict, say), _lost(gate, variant, found), is_fresh)
 
     import numpy as np
 

@@ -23,7 +23,7 @@ from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import GenerationSettings
 from pytest_llmbench.generation.backend import Backend, OutOfMemoryError, mixes_variants
 from pytest_llmbench.generation.local.backend import LocalBackend
-from pytest_llmbench.generation.local.continuous import RowEngine
+from pytest_llmbench.generation.local.continuous import RowEngine, Unfit
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.models.adapters import Adapter
 from pytest_llmbench.models.hashing import config_hash
@@ -112,13 +112,18 @@ def test_batches_that_must_be_padded_are_announced(
         mixing = backend(loaded)
         assert texts(mixing, CASES, "base")
         assert not caplog.records
-        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: Unfit("its attention cannot be replaced"))
         padding = backend(loaded)
         assert texts(padding, CASES, "base")
     assert (mixes_variants(mixing), mixes_variants(padding)) == (True, False)
     assert mixing.describe().get("guesses") is True
     assert "guesses" not in padding.describe()
     assert "padded batches, a variant at a time, which is slower: its attention cannot be replaced" in caplog.text
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: Unfit("its layers refuse", "no mask"))
+        assert texts(backend(loaded), CASES, "base")
+    assert caplog.records[-1].args == ("its layers refuse", "no mask")  # apart: reports translate the one alone
+    assert "its layers refuse (no mask)" in caplog.text
 
 
 def test_a_prompt_that_cannot_be_written_is_an_error_of_its_own_case(loaded: LoadedModel) -> None:
@@ -195,7 +200,7 @@ def test_a_completion_tells_how_many_were_answered_at_once_and_not_how_many_wait
     answering = backend(loaded, batch_size=size)
     asked = [(one, variant) for one in CASES for variant in answering.variants]
     assert {done.batch_size for done in answering.complete_together(asked)} == {together}
-    monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+    monkeypatch.setattr(RowEngine, "unfit", lambda _: Unfit("its attention cannot be replaced"))
     of_one = asked[: size * len(answering.variants)]  # padded batches are of one variant
     assert {done.batch_size for done in backend(loaded, batch_size=size).complete_together(of_one)} == {size}
 
@@ -295,7 +300,7 @@ def test_logits_that_are_no_numbers_fail_the_answer_and_spoil_no_neighbour(
 ) -> None:
     whole = texts(backend(loaded), CASES, "base")
     if padded:
-        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: Unfit("its attention cannot be replaced"))
     answering = backend(loaded)
     weights = loaded.model.named_parameters()
     next(weight for name, weight in weights if "lora_B" in name).data.fill_(torch.nan)
