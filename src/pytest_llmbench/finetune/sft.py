@@ -125,7 +125,7 @@ def train(
     without gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
 
     Raises:
-        UsageError: the model has no layers of the names in `targets`.
+        UsageError: the model has no layers of the names in `targets`, or PEFT takes one for fused experts.
         NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
         TrainingStopped: `watch.stop` said so.
         DestroyedTraining: the loss or the weights are no numbers any more.

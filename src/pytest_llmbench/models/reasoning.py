@@ -100,7 +100,7 @@ def after_thought(text: str) -> str:
 
 
 def thinks_within(text: str, *, opened: str | None = None) -> str | None:
-    """The closing mark of the block that a text begins with; None where nothing is thought in it, or it begins with none.
+    """The closing mark of the block that a text begins with; None where there is none or nothing is thought in it.
 
     Arguments as for `split_reasoning`.
     """
