@@ -173,7 +173,12 @@ def recommend(
     choices = recommend_for(load_registry(), hardware, task)
     if as_json:
         document = {
-            "hardware": {**dataclasses.asdict(hardware), "gb": round(hardware.gb, 2)},
+            "hardware": {
+                "device": hardware.device,
+                "name": hardware.name,
+                "room": hardware.room,
+                "gb": round(hardware.gb, 2),
+            },
             "task": task,
             "models": [_choice_document(choice) for choice in choices],
         }
@@ -231,7 +236,7 @@ def _print_choices(choices: Sequence[Choice]) -> None:
     table.add_column("why", ratio=1)
     for choice in choices:
         entry = choice.entry
-        needed = _gb(choice.needed) if choice.needed else "?"
+        needed = _needed(choice)
         name = f"{entry.alias}{' (gated)' if entry.gated else ''}"
         stars = (_stars(entry.quality), _stars(entry.speed))
         table.add_row(_SYMBOLS[choice.verdict], name, *stars, needed, choice.reason)
@@ -248,6 +253,12 @@ def _print(table: Any) -> None:
 
 def _stars(rating: int | None) -> str:
     return "★" * rating + "☆" * (5 - rating) if rating else "?"
+
+
+def _needed(choice: Choice) -> str:
+    if choice.basis == "registry":
+        return f"{choice.needed_gb:g} GB"
+    return _gb(choice.needed) if choice.needed else "?"
 
 
 def _gb(size: float) -> str:

@@ -229,7 +229,7 @@ def _positions(entry: ModelEntry) -> int | None:
 
 
 def _fit(choice: Choice, preset: Preset, hardware: Hardware) -> Fit:
-    needed = choice.needed / GIB if choice.needed else None
+    needed = choice.needed_gb
     return Fit(
         verdict=_verdict(choice, preset, hardware),
         why=choice.reason,
@@ -243,7 +243,7 @@ def _verdict(choice: Choice, preset: Preset, hardware: Hardware) -> Fits:
         return "unknown"
     if choice.verdict == "refused":
         return "does_not_fit"
-    by_experience = hardware.device == "cuda" and (choice.entry.vram or 0) > hardware.room
+    by_experience = hardware.device == "cuda" and (choice.entry.vram_gb or 0) > hardware.label_gb
     is_tight = choice.batch_size < preset.batch_size or choice.needed > _COMFORTABLE * hardware.room or by_experience
     return "tight" if is_tight else "fits"
 

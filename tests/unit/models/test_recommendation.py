@@ -72,7 +72,19 @@ def test_a_model_of_unknown_architecture_is_judged_by_the_registrys_figure(tmp_p
     assert (choices["mine"].verdict, choices["mine"].basis) == ("recommended", "registry")
     assert "3 GB by the registry's figure" in choices["mine"].reason
     assert (choices["bare"].verdict, choices["bare"].basis) == ("refused", "unknown")
+    assert choices["mine"].needed_gb == 3
     assert _choices(2, registry=load_registry(path))["mine"].verdict == "refused"
+    assert _choices(3, registry=load_registry(path))["mine"].verdict == "recommended"
+    refused = _choices(2.9, registry=load_registry(path))["mine"]
+    assert (refused.verdict, refused.needed_gb) == ("refused", 3)
+    assert refused.reason == "needs 3 GB by the registry's figure, 2.9 GB is there"
+    asked = Hardware("cuda", "a T4", 3 * 10**9)  # the driver tells bytes
+    assert recommended_models(load_registry(path), asked)[0].verdict == "recommended"
+
+
+def test_the_gb_of_a_label_are_those_of_the_registry() -> None:
+    assert "by experience it asks for 24 GB" in _choices(23)["qwen3-30b-a3b"].reason
+    assert "by experience" not in _choices(24)["qwen3-30b-a3b"].reason
 
 
 def test_large_models_are_not_recommended_on_a_cpu() -> None:

@@ -13,16 +13,20 @@ from pytest_llmbench.models.memory.weights import GIB
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hardware:
-    """Where a model would run. `room` is in bytes: a GPU's whole memory, or what the CPU has free now."""
+    """Where a model would run. `room` is in bytes: a GPU's whole memory, or what the CPU has free now.
+
+    `label` are the GB that the GPU was told by, where it was not asked.
+    """
 
     device: Literal["cpu", "cuda"]
     name: str
     room: int
+    label: float | None = None
 
     @classmethod
     def with_vram(cls, gb: float) -> Hardware:
-        """A GPU whose label says so many GB."""
-        return cls("cuda", f"a GPU with {gb:g} GB", int(gb * GIB))
+        """A GPU whose label says so many GB; for estimates, of 2^30 bytes."""
+        return cls("cuda", f"a GPU with {gb:g} GB", int(gb * GIB), gb)
 
     @classmethod
     def of_cpu(cls) -> Hardware:
@@ -31,8 +35,13 @@ class Hardware:
 
     @property
     def gb(self) -> float:
-        """The room in GB of 2^30 bytes, as cards are labelled."""
+        """The room in GB of 2^30 bytes, as estimates are told."""
         return self.room / GIB
+
+    @property
+    def label_gb(self) -> float:
+        """The room in the GB of `vram_gb`: those of the label, or of 10^9 bytes, of which cards have as many."""
+        return self.room / 1e9 if self.label is None else self.label
 
 
 def detect() -> Hardware:
