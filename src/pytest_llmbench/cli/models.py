@@ -48,7 +48,7 @@ class _Planned:
 
     def plan(self, preset: Preset) -> TrainingPlan:
         """The preset's, with what was given over it."""
-        from pytest_llmbench.models.fitting import plan_of
+        from pytest_llmbench.models.fitting import plan_of, plan_on
         from pytest_llmbench.models.memory.hardware import detect
 
         options = {
@@ -59,8 +59,10 @@ class _Planned:
             "gradient_checkpointing": False if self.inference else self.gradient_checkpointing,
         }
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        detected = detect().device
-        return dataclasses.replace(plan_of(preset, self.device or detected, answer_tokens=self.answer_tokens), **given)
+        hardware = detect()
+        elsewhere = self.device if self.device != hardware.device else None
+        plan = plan_of(preset, elsewhere) if elsewhere else plan_on(preset, hardware)
+        return dataclasses.replace(plan, answer_tokens=self.answer_tokens, **given)
 
 
 def estimate_command(

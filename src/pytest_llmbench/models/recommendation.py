@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from pytest_llmbench.core.errors import ModelError
-from pytest_llmbench.models.fitting import describe, in_gb_down, plan_of, what_would_fit
+from pytest_llmbench.models.fitting import describe, in_gb_down, plan_on, what_would_fit
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -116,7 +116,7 @@ def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
 
 def _by_estimate(entry: ModelEntry, preset: Preset, hardware: Hardware) -> Choice:
     architecture = read_architecture(entry.architecture, f"{entry.source}: model {entry.alias!r}")
-    plan = plan_of(preset, hardware.device)
+    plan = plan_on(preset, hardware)
     batch = largest_batch(architecture, plan, hardware.room)
     if not batch:
         smallest = estimate_training(architecture, dataclasses.replace(plan, batch_size=1)).total

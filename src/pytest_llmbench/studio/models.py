@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import ModelError, UsageError, WrongModelError
-from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, what_would_fit
+from pytest_llmbench.models.fitting import describe, known_architecture, plan_on, what_would_fit
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB
@@ -265,7 +265,7 @@ def _memory(entry: ModelEntry | None, name: str, preset: Preset, hardware: Hardw
     if architecture is None:
         why = "its architecture is not in the registry, so its memory is not estimated"
         return Memory(verdict="unknown", why=why, total_bytes=None, available_bytes=hardware.room, parts={})
-    plan = plan_of(preset, hardware.device)
+    plan = plan_on(preset, hardware)
     try:
         estimate = estimate_training(architecture, plan)
     except ModelError as error:
