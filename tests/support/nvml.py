@@ -31,6 +31,7 @@ def nvml(devices: int, *, silent: bool = False, initialised: bool = True) -> Any
         nvmlDeviceGetName=lambda handle: f"GPU {handle}".encode(),
         nvmlDeviceGetUtilizationRates=rates,
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=handle * 2**30, total=4 * handle * 2**30),
+        nvmlDeviceGetCudaComputeCapability=lambda handle: (6 + handle, 5),  # 7.5, as a T4, 8.5 and so on
         nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}c0ffee",
     )
     return module

@@ -48,7 +48,7 @@ class _Planned:
 
     def plan(self, preset: Preset) -> TrainingPlan:
         """The preset's, with what was given over it."""
-        from pytest_llmbench.models.fitting import plan_of
+        from pytest_llmbench.models.fitting import plan_of, plan_on
         from pytest_llmbench.models.memory.hardware import detect
 
         options = {
@@ -59,8 +59,10 @@ class _Planned:
             "gradient_checkpointing": False if self.inference else self.gradient_checkpointing,
         }
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        detected = detect().device
-        return dataclasses.replace(plan_of(preset, self.device or detected, answer_tokens=self.answer_tokens), **given)
+        hardware = detect()
+        elsewhere = self.device if self.device != hardware.device else None
+        plan = plan_of(preset, elsewhere) if elsewhere else plan_on(preset, hardware)
+        return dataclasses.replace(plan, answer_tokens=self.answer_tokens, **given)
 
 
 def estimate_command(
@@ -173,7 +175,12 @@ def recommend(
     choices = recommend_for(load_registry(), hardware, task)
     if as_json:
         document = {
-            "hardware": {**dataclasses.asdict(hardware), "gb": round(hardware.gb, 2)},
+            "hardware": {
+                "device": hardware.device,
+                "name": hardware.name,
+                "room": hardware.room,
+                "gb": round(hardware.gb, 2),
+            },
             "task": task,
             "models": [_choice_document(choice) for choice in choices],
         }
@@ -231,7 +238,7 @@ def _print_choices(choices: Sequence[Choice]) -> None:
     table.add_column("why", ratio=1)
     for choice in choices:
         entry = choice.entry
-        needed = _gb(choice.needed) if choice.needed else "?"
+        needed = _needed(choice)
         name = f"{entry.alias}{' (gated)' if entry.gated else ''}"
         stars = (_stars(entry.quality), _stars(entry.speed))
         table.add_row(_SYMBOLS[choice.verdict], name, *stars, needed, choice.reason)
@@ -248,6 +255,12 @@ def _print(table: Any) -> None:
 
 def _stars(rating: int | None) -> str:
     return "★" * rating + "☆" * (5 - rating) if rating else "?"
+
+
+def _needed(choice: Choice) -> str:
+    if choice.basis == "registry":
+        return f"{choice.needed_gb:g} GB"
+    return _gb(choice.needed) if choice.needed else "?"
 
 
 def _gb(size: float) -> str:

@@ -125,7 +125,8 @@ def train(
     without gradients where bitsandbytes has repacked its weights. It cannot be used as the plain base afterwards.
 
     Raises:
-        UsageError: the model has no layers of the names in `targets`.
+        UsageError: the model has no layers of the names in `targets`, or PEFT takes one for fused experts;
+            or the checkpoint has a LoRA over other layers.
         NotReadyError: not even one row fits into memory, or a checkpoint cannot be written.
         TrainingStopped: `watch.stop` said so.
         DestroyedTraining: the loss or the weights are no numbers any more.
@@ -142,6 +143,8 @@ def train(
     with PeakMemory(str(model.device)) as memory:
         while True:
             trainer = _trainer(model, tokenizer, (examples, validation), fitting, work_folder, watch, peaks, tally)
+            if resume_from:
+                _check_matrices(trainer.model, resume_from)
             trainer.args.eval_on_start = validation is not None and (resume_from is None or is_unmeasured(resume_from))
             try:
                 outcome = trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
@@ -176,6 +179,23 @@ def _check_targets(model: Any, targets: str | tuple[str, ...]) -> None:
         raise UsageError(
             f"targets: no linear layer is called {', '.join(map(repr, unknown))}; LoRA targets are {', '.join(known)}",
             names=("targets",),
+        )
+
+
+def _check_matrices(model: Any, checkpoint: Path) -> None:
+    """See that a checkpoint has the LoRA of this training: the optimizer's state is of its matrices by their order."""
+    from peft import get_peft_model_state_dict
+    from peft.utils import SAFETENSORS_WEIGHTS_NAME
+    from safetensors import safe_open
+
+    with safe_open(checkpoint / SAFETENSORS_WEIGHTS_NAME, framework="pt") as weights:
+        before = {name for name in weights.keys() if "lora_" in name}  # noqa: SIM118  # it is no mapping
+    own = {name for name in get_peft_model_state_dict(model, save_embedding_layers=False) if "lora_" in name}
+    if others := sorted(before ^ own):
+        raise UsageError(
+            f"{checkpoint} has a LoRA over other layers than this training ({others[0]}, …), as of a build that took "
+            "all-linear otherwise; overwrite it, to start anew",
+            names=("overwrite",),
         )
 
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 IGNORED = -100
 """The label of a token that is not learnt."""
 
+_RULES = 2
+"""Of how a row becomes tokens: raised where a row is written otherwise than before, so that none of before is taken."""
+
 _TOKENS_AT_ONCE = 200_000  # some 7 MB as numbers of Python
 
 Example = Mapping[str, list[int]]
@@ -50,7 +53,7 @@ def tokenize_file(
     """The rows of a dataset in the base's form, none longer than `limit` tokens.
 
     They are written to `<kept>.arrow`, unless those of the same `identity` (the hashes of dataset and tokenizer) are
-    there; of several processes one writes and the others wait.
+    there, by the same rules; of several processes one writes and the others wait.
 
     Raises:
         UsageError: a row is wrong or longer than `limit`, so it would be cut before its answer ends; or its answer
@@ -58,7 +61,7 @@ def tokenize_file(
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     file, told = kept.with_suffix(".arrow"), kept.with_suffix(".json")
-    key = {**identity, "limit": limit}
+    key = {**identity, "limit": limit, "rules": _RULES}
     with locked(kept.with_suffix(".lock")):
         known = _known(told)
         if known.get("key") != key or known.get("bytes") != _size(file):

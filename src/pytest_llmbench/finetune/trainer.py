@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.finetune.checkpoints import whole_checkpoint
 from pytest_llmbench.finetune.request import Hyperparameters
 from pytest_llmbench.finetune.tokenized import IGNORED
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_llmbench.models.memory.estimate import Dtype
 
+_log = logging.getLogger("pytest_llmbench")
 
 _LOGGED = 200  # steps of the curve, about
 _PADDED_TO = 8  # oneDNN makes ready some 17 MB anew for every width of a batch
@@ -213,18 +216,35 @@ def target_modules(model: Any, targets: str | tuple[str, ...]) -> str | list[str
 
     Of some mixtures of experts PEFT 0.21 takes it for those that they had before transformers 5: the router, and the
     experts, which are fused into parameters now. Over 4-bit experts it leaves them out again, and writes into the
-    adapter's configuration that it has them, so that the adapter fits no base whose experts are not in 4 bits.
+    adapter's configuration that it has them, so that the adapter fits no base whose experts are not in 4 bits. It takes
+    the names of experts for these wherever they stand: dense layers of such a name are left out too, and announced.
+
+    Raises:
+        UsageError: one of the targets is a name that PEFT takes for fused experts or their router.
     """
     import torch
 
     if targets != "all-linear":
+        if experts := [name for name in targets if _means_experts(model, [name])]:
+            raise UsageError(
+                f"targets: PEFT takes {', '.join(experts)} of this mixture for its fused experts or their router, over "
+                "which it writes no adapter that can be loaded; leave them out, or take all-linear",
+                names=("targets",),
+            )
         return list(targets)
     if not _means_experts(model, targets):
         return targets
     output = model.get_output_embeddings()
     layers = [name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear) and one is not output]
     names = {name.rpartition(".")[2] for name in layers}
-    return sorted(name for name in names if not _means_experts(model, [name]))
+    left_out = sorted(name for name in names if _means_experts(model, [name]))
+    if left_out:
+        _log.warning(
+            "all-linear leaves out the linear layers %s of this mixture: PEFT takes these names for its fused experts",
+            ", ".join(left_out),
+            extra=naming("targets"),
+        )
+    return sorted(names.difference(left_out))
 
 
 def _means_experts(model: Any, targets: str | list[str]) -> bool:

@@ -88,15 +88,25 @@ def _load(loaded: LoadedModel, name: str, adapter: Adapter) -> None:
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         told = f"{adapter.path} does not fit {loaded.source.name}{_others(loaded, name)}: {_gist(str(error))}"
         raise AdapterError(told) from error
-    if result.missing_keys and not result.unexpected_keys and (named := getattr(config, "target_parameters", None)):
+    named = sorted(getattr(config, "target_parameters", None) or ())
+    if named and not result.unexpected_keys and set(result.missing_keys) == _of_parameters(loaded.model, name):
         raise AdapterError(
-            f"{adapter.path}: its adapter_config.json names target_parameters ({', '.join(sorted(named))}), and it "
-            f"lacks weights of them ({result.missing_keys[0]}, …), as PEFT leaves a training with all-linear over "
+            f"{adapter.path}: its adapter_config.json names target_parameters ({', '.join(named)}), and it "
+            f"has no weights of them ({result.missing_keys[0]}, …), as PEFT leaves a training with all-linear over "
             "4-bit experts; take those out there, or have the base as it was trained (model.hold: packed)"
         )
     if strays := [*result.missing_keys, *result.unexpected_keys]:
         message = f"{len(strays)} weights have no counterpart ({strays[0]}, …); it was made for another architecture"
         raise AdapterError(f"{adapter.path} does not fit {loaded.source.name}: {message}")
+
+
+def _of_parameters(model: Any, name: str) -> set[str]:
+    """The weights of an adapter that PEFT lays over parameters, as over fused experts, and not over layers."""
+    from peft.tuners.lora.layer import ParamWrapper
+
+    over = [path for path, module in model.named_modules() if isinstance(module, ParamWrapper)]
+    mine = (path for path, _ in model.named_parameters() if f".{name}." in path)
+    return {path for path in mine if any(path.startswith(f"{one}.lora_") for one in over)}
 
 
 def _others(loaded: LoadedModel, name: str) -> str:

@@ -36,7 +36,7 @@ _PARAMETER_TAG = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?</parameter>", re.
 _GLM_ARGUMENT = re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>", re.DOTALL)
 _MISTRAL_CALL = re.compile(r"\s*(?:\[TOOL_CALLS\])?\s*([\w.-]+)(?:\[CALL_ID\][^\[\s{]+)?(?:\[ARGS\])?\s*(?=\{|\Z)")
 _DEEPSEEK_CALL = re.compile(
-    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?(?P<name>[^\s<]+)\s*(?:<｜tool▁sep｜>|```json)?(?P<body>.*?)"
+    r"<｜tool▁call▁begin｜>(?:function<｜tool▁sep｜>)?(?P<name>[^\s<]+)\s*(?:<｜tool▁sep｜>)?(?P<body>.*?)"
     r"(?:<｜tool▁call▁end｜>|\Z)",
     re.DOTALL,
 )
@@ -145,8 +145,15 @@ def _mistral(match: re.Match[str], tools: Sequence[Tool]) -> Iterator[Call]:
         yield _unreadable(rest)
 
 
+def _kimi(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
+    yield _call(match["name"], match["body"].strip())
+
+
 def _deepseek(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
-    yield _call(match["name"], match["body"].replace("```json", "").replace("```", "").strip())
+    """The body may stand in a fence, whose end an answer that breaks off lacks."""
+    body = match["body"].strip()
+    fenced = body.startswith("```")
+    yield _call(match["name"], body.removesuffix("```").removeprefix("```").removeprefix("json") if fenced else body)
 
 
 def _gemma(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
@@ -162,7 +169,9 @@ def _gemma(match: re.Match[str], _tools: Sequence[Tool]) -> Iterator[Call]:
 def _invoked(match: re.Match[str], tools: Sequence[Tool]) -> Iterator[Call]:
     name, body = match["name"], match["body"].strip()
     found = {
-        one["key"]: one["value"] if one["text"] == "true" else _cast(one["value"].strip(), one["key"], name, tools)
+        one["key"]: one["value"]
+        if one["text"] == "true"
+        else _cast(one["value"].removeprefix("\n").removesuffix("\n"), one["key"], name, tools)
         for one in _INVOKED_WITH.finditer(body)
     }
     yield _call(name, found if found or not body else body)
@@ -185,7 +194,7 @@ _MARKED: Sequence[tuple[re.Pattern[str], Reader]] = (
     (re.compile(r"<\|tool_call\|>(?P<body>.*?)(?:<\|/tool_call\|>|</\|tool_call\|>|<\||\Z)", re.DOTALL), _in_mark),
     (re.compile(r"<\|START_ACTION\|>(?P<body>.*?)(?:<\|END_ACTION\|>|\Z)", re.DOTALL), _in_mark),
     (_DEEPSEEK_CALL, _deepseek),
-    (_KIMI_CALL, _deepseek),
+    (_KIMI_CALL, _kimi),
     (_GEMMA_CALL, _gemma),
     (_INVOKE, _invoked),
     (re.compile(r"<function_calls>(?P<body>.*?)(?:</function_calls>|\Z)", re.DOTALL), _in_mark),
@@ -290,8 +299,8 @@ def _pythonic(text: str) -> tuple[Call, ...]:
 
 def _pythonic_lines(text: str) -> tuple[Call, ...]:
     """Calls in Python's form, each on a line of its own."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return _pythonic(f"[{', '.join(lines)}]") if len(lines) > 1 else ()
+    calls = [_pythonic(line.strip()) for line in text.split("\n") if line.strip()]
+    return tuple(itertools.chain.from_iterable(calls)) if all(calls) else ()
 
 
 class _JsonNames(ast.NodeTransformer):
@@ -323,10 +332,11 @@ def _cast(value: str, argument: str, name: str, tools: Sequence[Tool]) -> Any:
     What is right in neither way is JSON, for what it is to be called wrong, unless the schema speaks of text.
     """
     schema = argument_schema(next((parameters_of(tool) for tool in tools if name_of(tool) == name), {}), argument)
-    read, end = _value_at(value, 0)
-    as_json = [read] if end == len(value) and end else []
-    as_python = [value == "True"] if value in ("True", "False") else []
-    right = (one for one in (value, *as_json, *as_python) if _fits(one, schema))
+    bare = value.strip()
+    read, end = _value_at(bare, 0)
+    as_json = [read] if end == len(bare) and end else []
+    as_python = [bare == "True"] if bare in ("True", "False") else []
+    right = (one for one in (value, *as_json, *as_python, bare) if _fits(one, schema))
     kinds = schema.get("type", ())
     return next(right, value if "string" in kinds or not as_json else read)
 

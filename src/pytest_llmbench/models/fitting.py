@@ -81,9 +81,11 @@ def plan_of(
 ) -> TrainingPlan:
     """The training that a preset means, every row at its longest and, unless `answer_tokens` says less, all answer.
 
-    Without a `precision` it is what trainings compute in here: float32 on a CPU without instructions for bfloat16.
+    Without a `precision` it is what trainings compute in here: float32 on a CPU without instructions for bfloat16. A
+    GPU that computes in float32 has the base in it too instead of bfloat16.
     """
-    own: Precision = "bfloat16" if device == "cuda" or has_bfloat16() else "float32"
+    precision = precision or ("bfloat16" if device == "cuda" or has_bfloat16() else "float32")
+    emulated = device == "cuda" and precision == "float32" and compute_dtype == "bfloat16"
     return TrainingPlan(
         batch_size=preset.batch_size,
         max_length=preset.max_length,
@@ -91,12 +93,17 @@ def plan_of(
         targets=preset.targets,
         quantization=preset.quantization,
         double_quant=double_quant,
-        compute_dtype=compute_dtype,
+        compute_dtype="float32" if emulated else compute_dtype,
         device=device,
-        precision=precision or own,
+        precision=precision,
         gradient_checkpointing=preset.gradient_checkpointing,
         answer_tokens=answer_tokens,
     )
+
+
+def plan_on(preset: Preset, hardware: Hardware) -> TrainingPlan:
+    """The training that a preset means on this hardware: in float32 where bfloat16 would be emulated."""
+    return plan_of(preset, hardware.device, precision="float32" if hardware.emulates_bfloat16 else None)
 
 
 def refuse_unfit_training(name: str, architecture: Architecture, plan: TrainingPlan, hardware: Hardware) -> None:

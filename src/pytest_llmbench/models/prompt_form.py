@@ -13,10 +13,13 @@ from pytest_llmbench.cases.tools import Tool
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.models.call_forms import Call, marked_calls, parsed_calls, read_calls
 from pytest_llmbench.models.reasoning import (
+    TAGS,
     SplitAnswer,
+    after_thought,
     begins_with_thought,
     open_mark,
     split_reasoning,
+    thinks_within,
     without_empty_block,
 )
 from pytest_llmbench.models.system_role import fold_system
@@ -149,22 +152,31 @@ class PromptForm:
     def _with_answer(self, said: Messages, before: str) -> str:
         """The text of a training row whose prompt is `before`.
 
-        What is thought goes to the template apart, as it wants it, unless it then leaves it out. Where the prompt
-        closes an empty block that the template does not write before an answer, as Gemma 4's, the answer follows that.
+        What is thought goes to the template apart, as it wants it, where the row as it stands would be read otherwise,
+        or thinks in another block than the template's: tags of the row's own stay. Where the prompt closes an empty
+        block that the template does not write before an answer, as Gemma 4's, the answer follows that.
         """
-        text = self.write(said, answer_follows=False)
-        meant = split_reasoning(said[-1]["content"])
-        if apart := _thought_apart(meant, self.template):
+        text, answer = self.write(said, answer_follows=False), said[-1]["content"]
+        if apart := _thought_apart(answer, self.template):
             other = self.write([*said[:-1], {**said[-1], **apart}], answer_follows=False)
-            learnt = self._read_back(other[len(before) :], open_mark(before))
-            text = other if other.startswith(before) and _words(learnt) == _words(meant) else text
+            text = text if self._is_own_form(text, other, before, answer) else other
         bare = without_empty_block(before)
-        start = next((start for start in (before, bare) if text.startswith(start)), None)
-        if start is None or bare == before:
+        if text.startswith(before) or not text.startswith(bare):
             return text
-        if begins_with_thought(text[len(start) :]):
-            raise PromptError(_why_not_masked(None, said[-1]["content"]))
-        return before + text[len(start) :]
+        if begins_with_thought(text[len(bare) :]):
+            raise PromptError(_why_not_masked(None, answer))
+        return before + text[len(bare) :]
+
+    def _is_own_form(self, text: str, other: str, before: str, answer: str) -> bool:
+        """Whether a row's answer is learnt as written in `text`, rather than in `other`, where its thought is apart."""
+        opened, meant = open_mark(before), _words(split_reasoning(answer))
+        learnt, apart = (_until(one[len(before) :], self._end_marks) for one in (text, other))
+        if not other.startswith(before) or _words(split_reasoning(apart, opened=opened)) != meant:
+            return True
+        if not text.startswith(before) or _words(split_reasoning(learnt, opened=opened)) != meant:
+            return False
+        same_block = thinks_within(learnt, opened=opened) == thinks_within(apart, opened=opened)
+        return same_block or thinks_within(answer) in TAGS
 
     def answer(self, tokens: Sequence[int], prompt: Sequence[int] | None = None) -> SplitAnswer:
         """What the tokens of an answer say, without what template and model put round it.
@@ -301,10 +313,6 @@ class PromptForm:
         """The mark of the block that this prompt leaves open: templates may look at what was said in it."""
         return self._opened if prompt is None else open_mark(self.tokenizer.decode(prompt[-_LONGEST_MARK:]))
 
-    def _read_back(self, written: str, opened: str | None) -> SplitAnswer:
-        """How a model's text is read that is what the template makes of a row's answer."""
-        return split_reasoning(_until(written, self._end_marks), opened=opened)
-
     def _check_learnt(self, answer: str, written: str, opened: str | None) -> None:
         """Raise PromptError unless what the template makes of a row's answer is read as that answer."""
         said = answer.rstrip()
@@ -316,7 +324,7 @@ class PromptForm:
             )
         if answer.strip() in written:
             return
-        meant, learnt = split_reasoning(answer), self._read_back(written, opened)
+        meant, learnt = split_reasoning(answer), split_reasoning(_until(written, self._end_marks), opened=opened)
         if _words(meant) == _words(learnt):
             return
         if meant.reasoning and not learnt.reasoning and _words(meant)[0] == _words(learnt)[0]:
@@ -362,12 +370,13 @@ class PromptForm:
         return tokens
 
 
-def _thought_apart(meant: SplitAnswer, template: str) -> Mapping[str, str]:
+def _thought_apart(answer: str, template: str) -> Mapping[str, str]:
     """An answer, and what is thought before it under the keys that the template reads it from; empty where none is."""
     keys = [key for key in _THOUGHT_KEYS if re.search(rf"\b{key}\b", template)]
+    meant = split_reasoning(answer)
     if not (keys and meant.reasoning and meant.closed):
         return {}
-    return {"content": meant.answer, **dict.fromkeys(keys, meant.reasoning)}
+    return {"content": after_thought(answer), **dict.fromkeys(keys, meant.reasoning)}
 
 
 def _why_not_masked(opened: str | None, answer: str) -> str:

@@ -34,6 +34,9 @@ _EMPTY_BLOCK = re.compile(
 OPENED_IN_PROMPTS: tuple[str, ...] = ("</think>", "[/THINK]", "</seed:think>", "</longcat_think>", "◁/think▷")
 """Closing marks that end a block even where none was seen to begin: these families' templates open it in the prompt."""
 
+TAGS = frozenset({"</thinking>", "</thought>", "</reasoning>"})
+"""Closing marks of the plain tags that answers are asked for in; those of a family are its own way to think."""
+
 WRAPPERS: Mapping[str, str] = {
     "<|start|>assistant": "",
     "<|channel|>final<|message|>": "<|return|>",
@@ -56,7 +59,10 @@ _HEADER = re.compile(
 """What gpt-oss (harmony) writes before each of its messages: the channel, who is called, in which form."""
 
 _RECIPIENTS = re.compile(r"\s*to=(?:self|user)<\|message\|>")
-_TO_SELF = re.compile(r"(?:<\|start\|>assistant)?\s*to=self<\|message\|>(?P<said>.*?)(?P<end><\|eom\|>|\Z)", re.DOTALL)
+_TOLD = "<|eom|>"
+_TO_SELF = re.compile(
+    rf"(?:<\|start\|>assistant)?\s*to=self<\|message\|>(?P<said>.*?)(?P<end>{re.escape(_TOLD)}|\Z)", re.DOTALL
+)
 _TO_USER = re.compile(r"(?:<\|start\|>assistant)?\s*to=user<\|message\|>(?P<said>.*?)(?:<\|eot\|>|\Z)", re.DOTALL)
 
 
@@ -81,17 +87,27 @@ def split_reasoning(text: str, *, opened: str | None = None) -> SplitAnswer:
 
     A closing mark without an opening one ends a block that the prompt has opened (servers do not show their prompt).
     """
-    thoughts: list[str] = []
-    rest = _plain_headers(_plain_recipients(text)).strip()
-    if opened is not None:
-        rest = f"{opened}{rest}"
-    while (found := _block(rest)) is not None:
-        thought, after = found
-        thoughts.append(thought)
-        if after is None:
-            return SplitAnswer("", _joined(thoughts), closed=False)
-        rest = after.strip()
-    return SplitAnswer(_unwrapped(rest, reasoned=bool(thoughts)), _joined(thoughts))
+    blocks, rest = _blocks(text, opened)
+    reasoning = "\n\n".join(block.thought for block in blocks if block.thought) or None
+    if rest is None:
+        return SplitAnswer("", reasoning, closed=False)
+    return SplitAnswer(_unwrapped(rest.strip(), reasoned=bool(blocks)), reasoning)
+
+
+def after_thought(text: str) -> str:
+    """What a model's raw text says after its thinking, as it is written but for the line breaks that part the two."""
+    return _unwrapped((_blocks(text)[1] or "").lstrip("\r\n"), reasoned=False)
+
+
+def thinks_within(text: str, *, opened: str | None = None) -> str | None:
+    """The closing mark of the block that a text begins with; None where there is none or nothing is thought in it.
+
+    Arguments as for `split_reasoning`.
+    """
+    if (told := _TO_SELF.match(text.lstrip())) and told["said"].strip():
+        return _TOLD  # it is read within plain tags, which are not its own
+    blocks, _ = _blocks(text, opened)
+    return blocks[0].closing if blocks and blocks[0].thought else None
 
 
 def open_mark(prompt: str) -> str | None:
@@ -109,21 +125,39 @@ def without_empty_block(prompt: str) -> str:
 
 
 def begins_with_thought(text: str) -> bool:
-    """Whether a text begins with the mark of a block to think in."""
-    return any(text.lstrip().startswith(opening.rstrip()) for opening, _ in BLOCKS)
+    """Whether a text begins with a block to think in, or ends one that it did not begin."""
+    return bool(_blocks(text)[0])
 
 
-def _block(text: str) -> tuple[str, str | None] | None:
-    """The first thought of the text and what follows it, None where that is missing; None when there is no thought."""
+class _Block(NamedTuple):
+    """What is thought before one closing mark, and what follows it, None where the mark is missing."""
+
+    closing: str
+    thought: str
+    after: str | None
+
+
+def _blocks(text: str, opened: str | None = None) -> tuple[list[_Block], str | None]:
+    """The blocks that a text begins with, and what follows them; None where the last is not closed."""
+    blocks: list[_Block] = []
+    rest: str | None = f"{opened or ''}{_plain_headers(_plain_recipients(text)).lstrip()}"
+    while rest is not None and (block := _block(rest.lstrip())) is not None:
+        blocks.append(block)
+        rest = block.after
+    return blocks, rest
+
+
+def _block(text: str) -> _Block | None:
+    """The first block of the text; None when there is no thought."""
     text = _START.sub("", text)
     for opening, closing in BLOCKS:
         begins = text.startswith(opening.rstrip())
         end = text.find(closing)
         if end >= 0 and (begins or closing in OPENED_IN_PROMPTS):
             thought = text[:end].replace(opening.rstrip(), "", 1)
-            return thought.strip(), text[end + len(closing) :]
+            return _Block(closing, thought.strip(), text[end + len(closing) :])
         if begins:
-            return text.removeprefix(opening.rstrip()).strip(), None
+            return _Block(closing, text.removeprefix(opening.rstrip()).strip(), None)
     return None
 
 
@@ -152,7 +186,3 @@ def _unwrapped(text: str, *, reasoned: bool) -> str:
         if text.startswith(opening):
             text = text.removeprefix(opening).strip().removesuffix(closing).strip()
     return text
-
-
-def _joined(thoughts: Sequence[str]) -> str | None:
-    return "\n\n".join(filter(None, thoughts)) or None

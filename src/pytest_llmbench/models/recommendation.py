@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from pytest_llmbench.core.errors import ModelError
-from pytest_llmbench.models.fitting import describe, in_gb_down, plan_of, what_would_fit
+from pytest_llmbench.models.fitting import describe, in_gb_down, plan_on, what_would_fit
 from pytest_llmbench.models.memory.architecture import Architecture, read_architecture
 from pytest_llmbench.models.memory.estimate import (
     TrainingPlan,
@@ -17,6 +17,7 @@ from pytest_llmbench.models.memory.estimate import (
     largest_batch,
 )
 from pytest_llmbench.models.memory.hardware import Hardware
+from pytest_llmbench.models.memory.weights import GIB
 from pytest_llmbench.models.registry import ModelEntry, Preset, Task
 
 Verdict = Literal["recommended", "fits", "refused"]
@@ -40,6 +41,13 @@ class Choice:
     needed: int | None
     batch_size: int
     gradient_accumulation: int
+
+    @property
+    def needed_gb(self) -> float | None:
+        """In the GB that its reason is in: of 2^30 bytes by an estimate, of the registry's figure where it is that."""
+        if self.basis == "registry":
+            return self.entry.vram_gb
+        return self.needed / GIB if self.needed else None
 
 
 def recommended_models(
@@ -93,13 +101,14 @@ def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
             return _by_estimate(entry, preset, hardware)
         except ModelError as error:  # a task of the registry that suits other models than this one
             return _refused(entry, "unknown", None, str(error))
-    if entry.vram is None:
+    if entry.vram_gb is None:
         return _refused(
             entry, "unknown", None, "the registry gives neither architecture nor vram_gb, so nothing is known"
         )
-    needed = entry.vram
-    if needed > hardware.room:
-        reason = f"needs {entry.vram_gb:g} GB by the registry's figure, {in_gb_down(hardware)} is there"
+    needed = int(entry.vram_gb * 1e9)
+    if entry.vram_gb > hardware.label_gb:
+        there = int(hardware.label_gb * 10) / 10
+        reason = f"needs {entry.vram_gb:g} GB by the registry's figure, {there:g} GB is there"
         return _refused(entry, "registry", needed, reason)
     reason = f"needs {entry.vram_gb:g} GB by the registry's figure (its architecture is not given)"
     return _accepted(entry, preset, "registry", needed, preset.batch_size, reason)
@@ -107,7 +116,7 @@ def _judge(entry: ModelEntry, hardware: Hardware, task: Task | None) -> Choice:
 
 def _by_estimate(entry: ModelEntry, preset: Preset, hardware: Hardware) -> Choice:
     architecture = read_architecture(entry.architecture, f"{entry.source}: model {entry.alias!r}")
-    plan = plan_of(preset, hardware.device)
+    plan = plan_on(preset, hardware)
     batch = largest_batch(architecture, plan, hardware.room)
     if not batch:
         smallest = estimate_training(architecture, dataclasses.replace(plan, batch_size=1)).total
@@ -123,7 +132,7 @@ def _by_estimate(entry: ModelEntry, preset: Preset, hardware: Hardware) -> Choic
     choice = _accepted(entry, preset, "estimate", needed, batch, reason)
     if hardware.device == "cpu" and architecture.parameters > _LARGEST_ON_CPU:
         return dataclasses.replace(choice, verdict="fits", reason=f"{reason}, but a CPU would train it for days")
-    if entry.vram and hardware.room < entry.vram and hardware.device == "cuda":
+    if hardware.device == "cuda" and (entry.vram_gb or 0) > hardware.label_gb:
         short = f"{reason}, but by experience it asks for {entry.vram_gb:g} GB"
         return dataclasses.replace(choice, verdict="fits", reason=short)
     return choice

@@ -117,11 +117,6 @@ class ModelEntry(_Written):
         """The title, or the alias where there is none."""
         return self.title or self.alias
 
-    @property
-    def vram(self) -> int | None:
-        """`vram_gb` in bytes. A card has the GB of its label in 10^9 bytes, and often fewer of 2^30."""
-        return int(self.vram_gb * 1e9) if self.vram_gb else None
-
     def preset(self, task: Task | None = None) -> Preset:
         """The model's training settings; with a task, those that its `tasks` section or the registry's changes.
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import ModelError, UsageError, WrongModelError
-from pytest_llmbench.models.fitting import describe, known_architecture, plan_of, what_would_fit
+from pytest_llmbench.models.fitting import describe, known_architecture, plan_on, what_would_fit
 from pytest_llmbench.models.memory.estimate import MemoryEstimate, TrainingPlan, estimate_training
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB
@@ -229,7 +229,7 @@ def _positions(entry: ModelEntry) -> int | None:
 
 
 def _fit(choice: Choice, preset: Preset, hardware: Hardware) -> Fit:
-    needed = choice.needed / GIB if choice.needed else None
+    needed = choice.needed_gb
     return Fit(
         verdict=_verdict(choice, preset, hardware),
         why=choice.reason,
@@ -243,7 +243,7 @@ def _verdict(choice: Choice, preset: Preset, hardware: Hardware) -> Fits:
         return "unknown"
     if choice.verdict == "refused":
         return "does_not_fit"
-    by_experience = hardware.device == "cuda" and (choice.entry.vram or 0) > hardware.room
+    by_experience = hardware.device == "cuda" and (choice.entry.vram_gb or 0) > hardware.label_gb
     is_tight = choice.batch_size < preset.batch_size or choice.needed > _COMFORTABLE * hardware.room or by_experience
     return "tight" if is_tight else "fits"
 
@@ -265,7 +265,7 @@ def _memory(entry: ModelEntry | None, name: str, preset: Preset, hardware: Hardw
     if architecture is None:
         why = "its architecture is not in the registry, so its memory is not estimated"
         return Memory(verdict="unknown", why=why, total_bytes=None, available_bytes=hardware.room, parts={})
-    plan = plan_of(preset, hardware.device)
+    plan = plan_on(preset, hardware)
     try:
         estimate = estimate_training(architecture, plan)
     except ModelError as error:

@@ -291,6 +291,16 @@ def test_a_checkpoint_that_was_cut_short_is_not_resumed_from(request_with: Build
     assert newest.name == "checkpoint-2"
 
 
+def test_a_checkpoint_of_other_layers_is_not_resumed_from(request_with: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr("pytest_llmbench.finetune.trainer.target_modules", lambda *_: ["q_proj"])
+        with pytest.raises(TrainingStopped):
+            finetune(request_with(), stopping_at(3))
+    with pytest.raises(UsageError, match=r"checkpoint-3 has a LoRA over other layers .*overwrite it") as raised:
+        finetune(request_with(resume=True))
+    assert raised.value.names == ("overwrite",)
+
+
 @pytest.mark.parametrize(
     "error",
     [

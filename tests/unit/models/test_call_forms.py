@@ -124,6 +124,37 @@ def test_calls_are_read_in_every_form(text: str, calls: list[dict[str, Any]]) ->
 
 
 @pytest.mark.parametrize(
+    "marks",
+    [
+        "<|tool_call_begin|>functions.run:0<|tool_call_argument_begin|>{}<|tool_call_end|>",
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>run\n{}<｜tool▁call▁end｜>",
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>run\n```json\n{}\n```<｜tool▁call▁end｜>",
+        "<｜tool▁call▁begin｜>function<｜tool▁sep｜>run\n```\n{}\n```",
+    ],
+)
+def test_fences_within_arguments_stay(marks: str) -> None:
+    told = marks.format(json.dumps({"code": "```json\nx = 1\n```"}))
+    assert read_calls(told) == ({"name": "run", "arguments": {"code": "```json\nx = 1\n```"}},)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("  indented\n", "  indented"), ("\n  a\n\n  b\n", "  a\n\n  b"), ("Paris", "Paris"), ("\n\na", "\na")],
+)
+def test_a_text_in_invoked_tags_keeps_its_white_space(value: str, read: str) -> None:
+    told = f'<invoke name="get_weather"><parameter name="city">{value}</parameter></invoke>'
+    assert read_calls(told, TOOLS) == ({"name": "get_weather", "arguments": {"city": read}},)
+    days = '<invoke name="get_weather"><parameter name="days">\n  3\n  </parameter></invoke>'
+    assert read_calls(days, TOOLS) == ({"name": "get_weather", "arguments": {"days": 3}},)
+
+
+def test_a_text_that_a_line_break_cuts_is_no_other_text() -> None:
+    body = 'get_weather(city="Par\nis")\nrefund()'
+    (call,) = read_calls(f"<function_calls>\n{body}\n</function_calls>", TOOLS)
+    assert call == {"name": "", "arguments": body}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",

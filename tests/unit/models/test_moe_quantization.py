@@ -10,8 +10,9 @@ import torch
 from support.tiny_models import WORDS, save, save_adapter
 from transformers.quantizers import auto
 
-from pytest_llmbench.core.errors import AdapterError
+from pytest_llmbench.core.errors import AdapterError, UsageError
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.finetune.trainer import target_modules
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import read_adapter
 from pytest_llmbench.models.loading import load_base
@@ -96,8 +97,38 @@ def test_an_adapter_that_is_said_to_have_experts_and_has_none_is_told_apart_from
     config = tmp_path / "adapter" / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "target_parameters": ["down_proj"]}))
     loaded = load_base(resolve(str(moe_folder)), settings_with(quantization="none").model)
-    with pytest.raises(AdapterError, match=r"names target_parameters \(down_proj\), and it lacks weights"):
+    with pytest.raises(AdapterError, match=r"names target_parameters \(down_proj\), and it has no weights of them"):
         attach(loaded, {"finetuned": read_adapter(tmp_path / "adapter")})
+
+
+def test_an_adapter_of_experts_that_is_cut_short_does_not_fit_as_any_other(
+    moe_folder: Path, settings_with: Callable[..., Settings], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    options = {"target_modules": ["q_proj"], "target_parameters": ["down_proj"]}
+    save_adapter(moe_folder, tmp_path / "adapter", init_lora_weights=False, **options)
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file(
+        {name: one for name, one in load_file(weights).items() if "0.self_attn.q_proj.lora_A" not in name}, weights
+    )
+    loaded = load_base(resolve(str(moe_folder)), settings_with(quantization="none").model)
+    with pytest.raises(AdapterError, match=r"1 weights have no counterpart \(.*q_proj\.lora_A"):
+        attach(loaded, {"finetuned": read_adapter(tmp_path / "adapter")})
+
+
+def test_names_of_fused_experts_are_no_targets_wherever_else_they_stand(caplog: pytest.LogCaptureFixture) -> None:
+    from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    shape = {"hidden_size": 32, "intermediate_size": 32, "moe_intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "num_experts": 2}
+    mixed = Qwen3MoeForCausalLM(Qwen3MoeConfig(vocab_size=16, mlp_only_layers=[0], **shape, **heads))
+    assert target_modules(mixed, "all-linear") == ["k_proj", "o_proj", "q_proj", "v_proj"]
+    assert "leaves out the linear layers down_proj, gate_proj, up_proj of this mixture" in caplog.text
+    assert target_modules(mixed, ("q_proj",)) == ["q_proj"]
+    with pytest.raises(UsageError, match=r"^targets: PEFT takes gate_proj, down_proj of this mixture") as raised:
+        target_modules(mixed, ("q_proj", "gate_proj", "down_proj"))
+    assert raised.value.names == ("targets",)
 
 
 def test_transformers_gets_its_own_quantizer_back() -> None:

@@ -151,6 +151,71 @@ def test_what_is_thought_goes_to_a_template_where_it_reads_thoughts(tokenizer: A
     assert tokenizer.decode(whole[len(prompt) :]) == "<think>son</think>Oui.<|im_end|>\n"
 
 
+CHANNEL_OF_ITS_OWN = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}"
+    "{% if m.reasoning_content %}{{ '<|channel>thought\n' + m.reasoning_content + '\n<channel|>' }}{% endif %}"
+    "{{ m.content + '<|im_end|>\n' }}{% endfor %}" + _OPENED
+)
+RECIPIENTS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role }}"
+    "{% if m.reasoning_content %}{{ ' to=self<|message|>' + m.reasoning_content + '<|eom|><|start|>assistant' }}"
+    "{% endif %}{{ ' to=user<|message|>' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"
+)
+PARTS_THOUGHTS = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{% if m.role == 'assistant' %}"
+    "{% set thought = m.reasoning_content or (m.content.split('</think>')[0].split('<think>')[-1].strip('\n') "
+    "if '</think>' in m.content else '') %}"
+    "{{ '<think>\n' + thought + '\n</think>\n\n' + m.content.split('</think>')[-1].lstrip('\n') }}"
+    "{% else %}{{ m.content }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}"
+    + _OPENED
+    + "{% if add_generation_prompt and enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\n\n</think>\n\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "answer", "learnt"),
+    [
+        (
+            PARTS_THOUGHTS,
+            "<think>\nhm\n</think>\n<answer>42</answer>",
+            "<think>\nhm\n</think>\n\n<answer>42</answer>",
+        ),
+        (PARTS_THOUGHTS, "<think>\nhm\n</think>\n\n    return x\n", "<think>\nhm\n</think>\n\n    return x\n"),
+        (
+            PARTS_THOUGHTS,
+            "<reasoning>a</reasoning><answer>b</answer>",
+            "<think>\n\n</think>\n\n<reasoning>a</reasoning><answer>b</answer>",
+        ),
+        (
+            CHANNEL_OF_ITS_OWN,
+            "<think>\nhm\n</think>\n<answer>42</answer>",
+            "<|channel>thought\nhm\n<channel|><answer>42</answer>",
+        ),
+        (CHANNEL_OF_ITS_OWN, "<think>hm</think>\n\n  x\n", "<|channel>thought\nhm\n<channel|>  x\n"),
+        (
+            CHANNEL_OF_ITS_OWN,
+            "<reasoning>a</reasoning><answer>b</answer>",
+            "<reasoning>a</reasoning><answer>b</answer>",
+        ),
+        (RECIPIENTS, "<think>hm</think>Oui.", " to=self<|message|>hm<|eom|><|start|>assistant to=user<|message|>Oui."),
+    ],
+)
+def test_an_answer_that_thinks_keeps_its_form(tokenizer: Any, template: str, answer: str, learnt: str) -> None:
+    whole, prompt = form(tokenizer, template).example(row(answer))
+    assert tokenizer.decode(whole[len(prompt) :]).removesuffix("\n").removesuffix("<|im_end|>") == learnt
+
+
+def test_tags_of_a_rows_own_are_learnt_where_prompts_close_an_empty_block(tokenizer: Any) -> None:
+    quiet = form(tokenizer, PARTS_THOUGHTS, arguments={"enable_thinking": False})
+    whole, prompt = quiet.example(row("<reasoning>a</reasoning>\n<answer>b</answer>"))
+    assert tokenizer.decode(whole[len(prompt) :]) == "<reasoning>a</reasoning>\n<answer>b</answer><|im_end|>\n"
+    for refused in ("<think>hm</think>Oui.", "hm</think>Oui."):
+        with pytest.raises(PromptError, match="which these prompts leave no room for"):
+            form(tokenizer, CLOSES_AT_ONCE).example(row(refused))
+
+
 def test_a_block_is_open_where_this_very_prompt_leaves_one_open(tokenizer: Any) -> None:
     likes = form(tokenizer, OPENS_WHEN_IT_LIKES)
     asked = {word: likes.prompt([{"role": "user", "content": word}]) for word in ("monte", "monte /no_think")}

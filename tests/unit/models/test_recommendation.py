@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.nvml import nvml
 
+from pytest_llmbench.models.fitting import plan_on
 from pytest_llmbench.models.memory.hardware import Hardware, detect
 from pytest_llmbench.models.memory.weights import GIB, GpuMemory
 from pytest_llmbench.models.recommendation import Choice, recommended_models
@@ -72,7 +73,35 @@ def test_a_model_of_unknown_architecture_is_judged_by_the_registrys_figure(tmp_p
     assert (choices["mine"].verdict, choices["mine"].basis) == ("recommended", "registry")
     assert "3 GB by the registry's figure" in choices["mine"].reason
     assert (choices["bare"].verdict, choices["bare"].basis) == ("refused", "unknown")
+    assert choices["mine"].needed_gb == 3
     assert _choices(2, registry=load_registry(path))["mine"].verdict == "refused"
+    assert _choices(3, registry=load_registry(path))["mine"].verdict == "recommended"
+    refused = _choices(2.9, registry=load_registry(path))["mine"]
+    assert (refused.verdict, refused.needed_gb) == ("refused", 3)
+    assert refused.reason == "needs 3 GB by the registry's figure, 2.9 GB is there"
+    asked = Hardware("cuda", "a T4", 3 * 10**9)  # the driver tells bytes
+    assert recommended_models(load_registry(path), asked)[0].verdict == "recommended"
+
+
+def test_a_gpu_that_emulates_bfloat16_is_reckoned_with_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(1))
+    assert detect().emulates_bfloat16
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml(2))
+    assert not detect().emulates_bfloat16
+    modern, old = (Hardware("cuda", "a GPU", 16 * GIB, emulates_bfloat16=emulates) for emulates in (False, True))
+    needs = [
+        {one.entry.alias: one.needed or 0 for one in recommended_models(REGISTRY, gpu)}["qwen2.5-1.5b"]
+        for gpu in (modern, old)
+    ]
+    assert needs[1] > 1.3 * needs[0]
+    preset = REGISTRY["qwen2.5-1.5b"].preset()
+    assert (plan_on(preset, old).compute_dtype, plan_on(preset, old).precision) == ("float32", "float32")
+
+
+def test_the_gb_of_a_label_are_those_of_the_registry() -> None:
+    assert "by experience it asks for 24 GB" in _choices(23)["qwen3-30b-a3b"].reason
+    assert "by experience" not in _choices(24)["qwen3-30b-a3b"].reason
 
 
 def test_large_models_are_not_recommended_on_a_cpu() -> None:

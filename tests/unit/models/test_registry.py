@@ -128,12 +128,17 @@ def test_a_faulty_registry_is_told_with_its_line(tmp_path: Path, text: str, mess
 
 
 SHAPES = "model_type: gpt2, n_embd: 64, n_layer: 2, n_head: 4, n_positions: 512, vocab_size: 99"
+SOME_EXPERTS = "model_type: qwen3_moe, hidden_size: 64, num_attention_heads: 4, num_hidden_layers: 2, num_experts: 4"
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         (["architecture:", "  model_type: gemma9"], r":5: model 'm': .*'gemma9' is not known; known are llama"),
+        (
+            [f"architecture: {{{SOME_EXPERTS}, mlp_only_layers: [0]}}"],
+            r":4: model 'm': .*decoder_sparse_step\); leave `architecture` out",
+        ),
         (["architecture: {model_type: llama, hidden_size: 8}"], ":4: model 'm': .* needs num_attention_heads"),
         (["architecture:", "  model_type: llama", "  head_dim: '8'"], ":6: model 'm': head_dim: '8' is not valid"),
         (

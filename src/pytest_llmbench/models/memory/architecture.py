@@ -167,6 +167,10 @@ class Architecture:
         return self.linear_parameters + self.expert_parameters + self.embedding_parameters + self.other_parameters
 
 
+def _some_without_experts(fields: Mapping[str, Any]) -> bool:
+    return bool(fields.get("mlp_only_layers")) or (fields.get("decoder_sparse_step") or 1) != 1
+
+
 def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     """The architecture that the fields of a `config.json` describe; `name` says in errors which model it is.
 
@@ -181,7 +185,7 @@ def read_architecture(fields: Mapping[str, Any], name: str) -> Architecture:
     hidden, heads = _number(fields, "hidden_size", name), _number(fields, "num_attention_heads", name)
     head_size = int(fields.get("head_dim") or (_HEAD_OF_QWEN3 if kind == "qwen3" else hidden // heads))
     experts = int(fields.get("num_experts") or fields.get("num_local_experts") or 0)
-    if experts and (fields.get("mlp_only_layers") or (fields.get("decoder_sparse_step") or 1) != 1):
+    if experts and _some_without_experts(fields):
         raise ModelError(
             f"{name}: memory is not known of a model where only some layers have experts (mlp_only_layers, "
             "decoder_sparse_step)"
@@ -260,7 +264,8 @@ def contradictions(
     try:
         architecture = read_architecture(fields, f"architecture {fields.get('model_type')}")
     except ModelError as error:
-        yield ("architecture", "model_type"), f"{error}; take it from its config.json, or leave `architecture` out"
+        way_out = "" if _some_without_experts(fields) else "take it from its config.json, or "
+        yield ("architecture", "model_type"), f"{error}; {way_out}leave `architecture` out"
         return
     for place, names in targets.items():
         for number, name in enumerate(names):

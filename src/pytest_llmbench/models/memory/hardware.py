@@ -12,19 +12,27 @@ from typing import Any, Literal
 from pytest_llmbench.core.machine import available_memory
 from pytest_llmbench.models.memory.weights import GIB
 
+_BFLOAT16 = (8, 0)  # the first compute capability with instructions for it
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Hardware:
-    """Where a model would run. `room` is in bytes: a GPU's whole memory, or what the CPU has free now."""
+    """Where a model would run. `room` is in bytes: a GPU's whole memory, or what the CPU has free now.
+
+    `label` are the GB that the GPU was told by, where it was not asked. A GPU that `emulates_bfloat16` is one before
+    compute capability 8.0 (T4, V100, RTX 20).
+    """
 
     device: Literal["cpu", "cuda"]
     name: str
     room: int
+    label: float | None = None
+    emulates_bfloat16: bool = False
 
     @classmethod
     def with_vram(cls, gb: float) -> Hardware:
-        """A GPU whose label says so many GB."""
-        return cls("cuda", f"a GPU with {gb:g} GB", int(gb * GIB))
+        """A GPU whose label says so many GB; for estimates, of 2^30 bytes."""
+        return cls("cuda", f"a GPU with {gb:g} GB", int(gb * GIB), gb)
 
     @classmethod
     def of_cpu(cls) -> Hardware:
@@ -33,8 +41,13 @@ class Hardware:
 
     @property
     def gb(self) -> float:
-        """The room in GB of 2^30 bytes, as cards are labelled."""
+        """The room in GB of 2^30 bytes, as estimates are told."""
         return self.room / GIB
+
+    @property
+    def label_gb(self) -> float:
+        """The room in the GB of `vram_gb`: those of the label, or of 10^9 bytes, of which cards have as many."""
+        return self.room / 1e9 if self.label is None else self.label
 
 
 def detect() -> Hardware:
@@ -68,11 +81,25 @@ def _gpus() -> list[Hardware]:
         if _numbered_by_cuda(pynvml) and (found := _gpus_of_torch()):
             return found
         return [
-            Hardware("cuda", _text(pynvml.nvmlDeviceGetName(one)), int(pynvml.nvmlDeviceGetMemoryInfo(one).total))
+            Hardware(
+                "cuda",
+                _text(pynvml.nvmlDeviceGetName(one)),
+                int(pynvml.nvmlDeviceGetMemoryInfo(one).total),
+                emulates_bfloat16=_capability(pynvml, one) < _BFLOAT16,
+            )
             for one in _visible(pynvml)
         ]
     except pynvml.NVMLError:
         return []
+
+
+def _capability(pynvml: Any, handle: Any) -> tuple[int, int]:
+    """The GPU's compute capability; a part of one (MIG), of which drivers may not tell it, has what bfloat16 takes."""
+    try:
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+    except pynvml.NVMLError:
+        return _BFLOAT16
+    return major, minor
 
 
 def _numbered_by_cuda(pynvml: Any) -> bool:
@@ -123,6 +150,8 @@ def _gpus_of_torch() -> list[Hardware]:
     try:
         from pytest_llmbench.models.memory.weights import gpu_memory
 
-        return [Hardware("cuda", gpu.name, gpu.total) for gpu in gpu_memory()]
+        return [
+            Hardware("cuda", gpu.name, gpu.total, emulates_bfloat16=gpu.capability < _BFLOAT16) for gpu in gpu_memory()
+        ]
     except ImportError:
         return []

@@ -20,13 +20,14 @@ _NESTED_CODE = 256 * 4 + 4  # the values of the second quantization, and its off
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GpuMemory:
-    """Memory of one CUDA device as PyTorch sees it, in bytes."""
+    """Memory of one CUDA device as PyTorch sees it, in bytes; `capability` is its compute capability."""
 
     index: int
     name: str
     allocated: int
     reserved: int
     total: int
+    capability: tuple[int, int] = (8, 0)
 
 
 def estimate_weights(
@@ -151,6 +152,7 @@ def gpu_memory() -> list[GpuMemory]:
             torch.cuda.memory_allocated(index),
             torch.cuda.memory_reserved(index),
             torch.cuda.get_device_properties(index).total_memory,
+            torch.cuda.get_device_capability(index),
         )
         for index in range(torch.cuda.device_count())
     ]
