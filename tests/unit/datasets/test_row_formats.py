@@ -150,6 +150,10 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
             "rename 'response' to 'output' and 'context' to 'input'",
         ),
         (
+            {"input": "q", "context": "c", "response": "a"},
+            "rename 'input' to 'instruction', 'response' to 'output' and 'context' to 'input'",
+        ),
+        (
             {"system_prompt": "s", "question": "q", "response": "a"},
             "rename 'question' to 'prompt', 'response' to 'completion' and 'system_prompt' to 'system'",
         ),
