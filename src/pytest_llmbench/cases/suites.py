@@ -25,6 +25,7 @@ __all__ = ["Case", "Vocabulary", "holds_suites", "load_cases", "load_vocabulary"
 
 _MOST_BYTES_KEPT = 8_000_000
 """Of a `.jsonl` file whose cases are kept in memory: some 50,000 short cases."""
+_CASES = re.compile(rb"""(?m)(^|[{,]|\xef\xbb\xbf)\s*["']?cases["']?\s*:""")
 _KEYWORD_SEPARATOR = re.compile(r"[;|]")
 
 
@@ -70,8 +71,17 @@ def read_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
 
 
 def holds_suites(folder: Path) -> bool:
-    """Whether there is such a folder, with files that cases are read from."""
-    return folder.is_dir() and any(_is_suite(file, None) for file in folder.iterdir())
+    """Whether there is such a folder, with files that cases are read from; YAML and JSON of other tools are none."""
+    return folder.is_dir() and any(_is_suite(file, None) and _may_have_cases(file) for file in folder.iterdir())
+
+
+def _may_have_cases(file: Path) -> bool:
+    if _reader(file) is not _read_suite:
+        return True
+    try:
+        return _CASES.search(file.read_bytes()) is not None
+    except OSError:
+        return True  # which is told when it is read
 
 
 def _files(path: Path, vocabulary: Vocabulary | None, faults: Faults) -> list[Path]:

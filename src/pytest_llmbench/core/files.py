@@ -12,25 +12,25 @@ from pathlib import Path
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 WRITE_ELSEWHERE = "free some space or choose another folder"
+_DESCRIPTORS = (Path("/dev"), Path("/dev/fd"))
+_WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it takes `path`'s place, on any failure it is removed.
 
-    What a link points to is replaced, not the link. A file that is there keeps its mode; a new one has that of any.
+    What a link points to is replaced, not the link, but for what may not be written, such as an object of a DVC or
+    git-annex store: there the link is. A file that is there keeps its mode; a new one has that of any.
 
     Raises:
         UsageError: there is a device or a pipe, which a file would take the place of.
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
-        place = path.resolve() if path.is_symlink() else path
+        place, known = _place(path)
         temporary = place.parent / f".{place.name}.{secrets.token_hex(4)}{place.suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        known = place.stat().st_mode if place.is_file() else None
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if known else 0o666))
         mode = stat.S_IMODE(known or temporary.stat().st_mode)  # of a new one, as the umask leaves it
     except OSError as error:
@@ -43,6 +43,31 @@ def replacing(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _place(path: Path) -> tuple[Path, int | None]:
+    """Which file is to be replaced for `path`, and the mode that it keeps; None for a new one."""
+    try:
+        mode = path.stat().st_mode  # links in a circle end here
+    except FileNotFoundError:
+        mode = None
+    hops = [path]
+    while hops[-1].is_symlink():
+        hops.append(hops[-1].parent / hops[-1].readlink())
+    special = mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    if special or any(map(_is_descriptor, hops)):
+        raise UsageError(f"{path} is a device or a pipe, and a file would take its place; name a file")
+    if mode is None or stat.S_ISDIR(mode):
+        return hops[-1], None
+    if len(hops) > 1 and not (mode & _WRITABLE and os.access(path, os.W_OK)):  # to root all files are writable
+        return hops[-2], None
+    return hops[-1], mode
+
+
+def _is_descriptor(path: Path) -> bool:
+    """Whether a path names what a process has open, as `/dev/stdout` and `/proc/self/fd/1` do."""
+    folder = path.parent.resolve()
+    return folder in _DESCRIPTORS or Path("/proc") in folder.parents
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ from pytest_llmbench.core.errors import located
 from pytest_llmbench.datasets.contamination import CaseTexts, Match
 from pytest_llmbench.datasets.near_duplicates import NearTexts, identity
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
-from pytest_llmbench.datasets.rows import NumberedRow
+from pytest_llmbench.datasets.rows import NumberedRow, in_quotes
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
 
 _SHOWN = 5
@@ -27,6 +27,11 @@ _NEARNESS = {"same": "the same as", "near": "near", "part": "partly"}
 _Severity = Literal["error", "warning", "note"]
 
 NO_TEMPLATE = "the base has no chat template: its tokenizer cannot tell who speaks; take an instruct model"
+
+QUOTED = (
+    "all answers are in quotes, which are learnt with them; if a Parquet file was converted, do it with "
+    "Dataset.from_parquet(...).to_json(...) of `datasets`"
+)
 
 _SAID: Mapping[str, str] = {"system": "llmbench-one", "user": "llmbench-two", "assistant": "llmbench-three"}
 
@@ -56,6 +61,7 @@ class DatasetCheck:
         self._refused = _Rows()
         self._why: list[str] = []
         self._indented = _Rows()
+        self._quoted = _Rows()
         self._estimated = False
         self._longest = 0
 
@@ -84,6 +90,7 @@ class DatasetCheck:
         yield from self._template()
         yield from self._lengths()
         yield from self._white_space()
+        yield from self._quotes()
         yield from self._system_prompts()
         yield from self._duplicates()
 
@@ -100,6 +107,8 @@ class DatasetCheck:
             self._broken = any(finding.severity == "error" for finding in found)
         if row["completion"][0]["content"][:1].isspace():
             self._indented.add(place)
+        if in_quotes(row):
+            self._quoted.add(place)
         tokens = self._tokens(place, row, messages)
         self._longest = max(self._longest, tokens)
         if self._limit is not None and tokens > self._limit:
@@ -145,6 +154,10 @@ class DatasetCheck:
             )
             where = self._first(self._indented)
             yield RowFinding("warning", "white space", message, self._indented.count, where)
+
+    def _quotes(self) -> Iterator[RowFinding]:
+        if self._quoted.count == len(self.lines) > 0:
+            yield RowFinding("warning", "quotes", QUOTED, self._quoted.count, self._first(self._quoted))
 
     def _lengths(self) -> Iterator[RowFinding]:
         if self._too_long.count:

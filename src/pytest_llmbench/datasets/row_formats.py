@@ -238,6 +238,8 @@ def _renaming(question: str, answer: str, given: Mapping[str, str]) -> str:
     takes_more = question == "instruction" or not given.keys().isdisjoint({"history", "context"})
     targets = ("instruction", "output") if takes_more else ("prompt", "completion")
     pairs = {old: new for old, new in zip((question, answer), targets, strict=True) if old != new}
-    pairs |= {given[old]: new for old, new in _BESIDE.items() if old in given and new not in given}
+    pairs |= {
+        given[old]: new for old, new in _BESIDE.items() if old in given and (new not in given or given[new] in pairs)
+    }
     renamed = " and ".join(", ".join(f"{old!r} to {new!r}" for old, new in pairs.items()).rsplit(", ", 1))
     return f"rename {renamed} (rename_columns({pairs}) of datasets)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,10 +17,13 @@ FEWEST_ROWS = 2
 """One row can be neither split nor told from what it teaches by heart."""
 
 _ENCODED = (
-    'here and everywhere texts are JSON in themselves ("\\"monte\\""), as Parquet holds what `datasets` calls Json, '
-    "columns of mixed types; read that with `datasets`: Dataset.from_parquet('it.parquet').to_json('it.jsonl')"
+    'texts here are JSON in themselves (some in quotes, "\\"monte\\"", some lists of parts), as Parquet holds what '
+    "`datasets` calls Json, columns of mixed types; read that with `datasets`: "
+    "Dataset.from_parquet('it.parquet').to_json('it.jsonl')"
 )
-_TRUTH = frozenset({"true", "false", "True", "False", "TRUE", "FALSE"})
+_PYTHON = frozenset({"True", "False"})
+_TRUTH = _PYTHON | {"true", "false", "TRUE", "FALSE"}
+_PARTS = frozenset({"text", "image", "image_url", "video", "audio", "input_audio"})
 
 
 class NumberedRow(NamedTuple):
@@ -60,8 +63,9 @@ class _Reader:
         self._path = path
         self._first: tuple[str, int] | None = None
         self._good = self._wrong = self._last = 0
-        self._labels = {key: _Labels() for key in GOOD}
-        self._texts = _Texts()
+        truth = _TRUTH if path.suffix.lower() == ".csv" else _PYTHON  # JSON has a true and a false of its own
+        self._labels = {key: _Labels(truth) for key in GOOD}
+        self._texts = {"prompt": _Texts(), "completion": _Texts()}
 
     def take(self, line: int, record: Any) -> NumberedRow | None:
         self._last = line
@@ -77,7 +81,8 @@ class _Reader:
         self._good += 1
         for key, labels in self._labels.items():
             labels.note(line, row.get(key))
-        self._texts.note(row)
+        for side, texts in self._texts.items():
+            texts.note(row[side])
         return NumberedRow(line, form, row)
 
     def _form(self, line: int, record: Any) -> str:
@@ -93,7 +98,7 @@ class _Reader:
             for line in labels.false():
                 self.faults.at(self._path, line, bad_answer(key))
         self.faults.raise_any()
-        if self._first and self._texts.are_encoded:
+        if self._first and any(texts.are_encoded for texts in self._texts.values()):
             raise UsageError(located(self._path, self._first[1], _ENCODED))
         if not self._good:
             raise UsageError(f"{self._path}: the file holds no row to learn from")
@@ -102,45 +107,62 @@ class _Reader:
 
 
 class _Texts:
-    """Whether all that is said is JSON in itself, texts in quotes, which no person writes."""
+    """Whether all texts of a side are JSON in themselves, some in quotes and some lists of parts, as no person writes.
+
+    Quotes alone are no proof: a dataset of quotations, or of JSON to be answered, has them too.
+    """
 
     def __init__(self) -> None:
-        self._all, self._quoted = True, False
+        self._all = True
+        self._kinds: set[type] = set()
 
     @property
     def are_encoded(self) -> bool:
-        return self._all and self._quoted
+        return self._all and self._kinds == {str, list}
 
-    def note(self, row: Mapping[str, Any]) -> None:
-        for message in (*row["prompt"], *row["completion"]) if self._all else ():
-            value = None if message["role"] == "system" else _json_in(message["content"])
-            self._all = self._all and (value is not None or message["role"] == "system")
-            self._quoted = self._quoted or isinstance(value, str)
+    def note(self, messages: Sequence[Mapping[str, str]]) -> None:
+        said = (message["content"] for message in messages if message["role"] != "system")
+        for text in said if self._all else ():
+            value = _json_in(text)
+            self._kinds.add(type(value))
+            self._all = self._all and value is not None
+
+
+def in_quotes(row: Mapping[str, Any]) -> bool:
+    """Whether all of a row's answer is the JSON of a text, in quotes, which would be learnt with it."""
+    return all(isinstance(_json_in(message["content"]), str) for message in row["completion"])
 
 
 def _json_in(text: str) -> Any:
-    """The text or list that a text is the JSON of; None where it is plain."""
+    """The text or the parts of a message that a text is the JSON of; None where it is neither."""
     if text[:1] not in {'"', "["}:
         return None
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return value if isinstance(value, str) or (value and all(map(_is_part, value))) else None
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and (value.get("type") in _PARTS or {"role", "content"} <= value.keys())
 
 
 class _Labels:
     """Whether texts under a label are true and false, which CSV has no other way to write: all of them together tell.
 
-    Beside others, as in true, false and neither, they are the names of classes, and an answer of each is to be learnt.
+    Beside others than `truth`, as in true, false and neither, they are the names of classes, and an answer of each is
+    to be learnt.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, truth: frozenset[str]) -> None:
+        self._truth = truth
         self._texts: set[str] = set()
         self._false: list[int] = []
 
     def note(self, line: int, label: Any) -> None:
         text = label.strip() if isinstance(label, str) else ""
-        if not text or not self._texts <= _TRUTH:
+        if not text or not self._texts <= self._truth:
             return
         self._texts.add(text)
         if text.casefold() == "false" and len(self._false) < MOST_FAULTS:
@@ -149,4 +171,4 @@ class _Labels:
     def false(self) -> list[int]:
         """The lines of the first false ones. False alone is Python's, true and false come together."""
         folded = {text.casefold() for text in self._texts}
-        return self._false if self._texts <= _TRUTH and (len(folded) > 1 or "False" in self._texts) else []
+        return self._false if self._texts <= self._truth and (len(folded) > 1 or "False" in self._texts) else []

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.core.files import cannot_write, locked, write_text
+from pytest_llmbench.core.starter import CONFIG
 from pytest_llmbench.datasets.splitting import refuse_same_files
 from pytest_llmbench.finetune.checkpoints import FITTED, newest_checkpoint, why_not_written
 from pytest_llmbench.models.adapters import CHAT_TEMPLATE, TRAINING_RECORD, training_record
@@ -64,6 +65,8 @@ def check_files(request: FinetuneRequest) -> None:
     named = {key: getattr(request, key) for key in ("dataset", "validation", "config", "vocabulary", "journal")}
     files: dict[str, Path] = {key: path for key, path in named.items() if path}
     read = [(f"the {key}", path) for key, path in files.items() if key != "journal"]
+    read += [("a suite", path) for suites in request.suites for path in _files_of(suites)]
+    read += [] if request.config else [("the config", CONFIG)]
     refuse_same_files(read, [("the journal", path) for key, path in files.items() if key == "journal"])
     for key, path in files.items():
         for folder in (request.output, checkpoints_of(request.output)) if request.output.name else ():
@@ -72,6 +75,10 @@ def check_files(request: FinetuneRequest) -> None:
                     f"the {key} {path} lies in {folder}, which is replaced or removed as a whole; choose another place"
                 )
                 raise UsageError(told, names=(key, "output"))
+
+
+def _files_of(suites: Path) -> list[Path]:
+    return list(suites.iterdir()) if suites.is_dir() else [suites]
 
 
 @contextlib.contextmanager

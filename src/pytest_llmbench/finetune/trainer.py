@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.finetune.checkpoints import whole_checkpoint
+from pytest_llmbench.finetune.processes import process_count
 from pytest_llmbench.finetune.request import Hyperparameters
 from pytest_llmbench.finetune.tokenized import IGNORED
 
@@ -154,7 +155,7 @@ def new_trainer(
 def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int) -> Any:
     from trl import SFTConfig
 
-    steps = chosen.steps or math.ceil(rows * chosen.epochs / (chosen.batch_size * chosen.gradient_accumulation))
+    steps = chosen.steps or planned_steps(chosen, rows)
     return SFTConfig(
         output_dir=str(work_folder),
         num_train_epochs=chosen.epochs,
@@ -183,6 +184,12 @@ def _settings(chosen: Hyperparameters, device: str, work_folder: Path, rows: int
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,
     )
+
+
+def planned_steps(chosen: Hyperparameters, rows: int) -> int:
+    """The steps of all passes over the rows; a pass ends with a step of its own, and all processes share each."""
+    rows_a_step = chosen.batch_size * chosen.gradient_accumulation * process_count()
+    return math.ceil(chosen.epochs * math.ceil(rows / rows_a_step))
 
 
 def has_bfloat16(device: str) -> bool:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
 from pytest_llmbench.core.errors import UsageError, naming
-from pytest_llmbench.datasets.checking import NO_TEMPLATE, template_findings
+from pytest_llmbench.datasets.checking import NO_TEMPLATE, QUOTED, template_findings
 from pytest_llmbench.datasets.contamination import contamination, contamination_sentence
 from pytest_llmbench.datasets.files import file_sha256
 from pytest_llmbench.datasets.near_duplicates import identity
 from pytest_llmbench.datasets.record_files import Progress, reading
 from pytest_llmbench.datasets.row_formats import user_text
-from pytest_llmbench.datasets.rows import stream_rows
+from pytest_llmbench.datasets.rows import in_quotes, stream_rows
 from pytest_llmbench.finetune.sft import TrainingStopped
 from pytest_llmbench.finetune.tokenized import TokenizedRows, tokenize_file
 from pytest_llmbench.models.prompt_form import PromptForm
@@ -78,6 +78,8 @@ def read_files(request: FinetuneRequest, watch: Watch, *, tells: bool) -> tuple[
     learnt = _Reading(request.dataset, watch, note)
     if tells:
         _hold_against_suites(request, learnt)
+        if learnt.in_quotes:
+            _log.warning("%s: %s", request.dataset, QUOTED)
     else:
         learnt.to_its_end()
     if repeated:
@@ -127,7 +129,7 @@ class _Reading:
 
     def __init__(self, path: Path, watch: Watch, note: Callable[[Mapping[str, Any]], None]) -> None:
         self._path, self._watch, self._note = path, watch, note
-        self._count = 0
+        self._count = self._quoted = 0
         self._roles: set[str] = set()
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
@@ -135,6 +137,7 @@ class _Reading:
             row = numbered.row
             self._count += 1
             self._roles.update(message["role"] for part in ("prompt", "completion") for message in row[part])
+            self._quoted += in_quotes(row)
             self._note(row)
             yield row
 
@@ -142,6 +145,11 @@ class _Reading:
         """Go through the rows for what is noted of them."""
         for _ in self:
             pass
+
+    @property
+    def in_quotes(self) -> bool:
+        """Whether all answers were, once all rows are read."""
+        return self._quoted == self._count
 
     def file(self) -> DatasetFile:
         """What was noted, once all rows are read."""

@@ -114,8 +114,12 @@ def test_generate_refuses_what_has_no_effect_and_what_would_write_over_other_fil
 def test_a_folder_of_other_prompts_is_no_suite() -> None:
     Path("prompts").mkdir()
     Path("prompts/system.txt").touch()
+    Path("prompts/system.yaml").write_text("template: |\n  In such cases: be brief.\n", encoding="utf-8")
+    Path("prompts/chat.json").write_text('{"system": "Be brief."}', encoding="utf-8")
     done = llmbench("dataset", "check", "rows.jsonl")
     assert (done.exit_code, "against no suite" in done.stdout) == (0, True), done.stderr
+    Path("prompts/wrong.yaml").write_text("cases: []\n", encoding="utf-8")
+    assert llmbench("dataset", "check", "rows.jsonl").exit_code == 2, "one suite makes it a folder of suites"
 
 
 def test_generate_writes_over_no_suite_and_needs_a_journal_that_can_be_read(project: Path) -> None:

@@ -241,6 +241,8 @@ def test_a_signal_stops_after_the_step_and_gives_the_exit_code(
     ("journal", "told"),
     [
         ("rows.jsonl", "rows.jsonl is both the dataset and the journal: one would replace the other"),
+        ("prompts/orders.jsonl", "prompts/orders.jsonl is both a suite and the journal"),
+        ("configs/llmbench.yaml", "configs/llmbench.yaml is both the config and the journal"),
         ("out/course.jsonl", "the journal out/course.jsonl lies in out, which is replaced or removed as a whole"),
         ("out.checkpoints/course.jsonl", "lies in out.checkpoints, which is replaced"),
     ],
@@ -249,7 +251,9 @@ def test_a_journal_that_would_spoil_rows_or_be_lost_with_a_folder_is_refused(
     runs: Callable[..., None], journal: str, told: str
 ) -> None:
     runs(lambda _request, _watch: pytest.fail("it was trained"))
-    Path("rows.jsonl").write_text('{"prompt": "a", "completion": "b"}', encoding="utf-8")
+    for name, text in (("rows.jsonl", ""), ("prompts/orders.jsonl", ""), ("configs/llmbench.yaml", "{}")):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text or '{"prompt": "a", "completion": "b"}', encoding="utf-8")
     done = llmbench("finetune", "rows.jsonl", "--output", "out", "--journal", journal)
     assert (done.exit_code, told in done.stderr) == (2, True), done.stderr
     assert Path("rows.jsonl").read_text(encoding="utf-8") == '{"prompt": "a", "completion": "b"}'

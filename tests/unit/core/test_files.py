@@ -40,6 +40,37 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="descriptors have no names here")
+@pytest.mark.parametrize("through", ["/dev/fd/{}", "link"])
+def test_a_file_that_the_output_goes_to_is_not_replaced(tmp_path: Path, through: str) -> None:
+    log = tmp_path / "all.log"
+    with log.open("w", encoding="utf-8") as output:
+        output.write("earlier")
+        output.flush()
+        (tmp_path / "link").symlink_to(f"/dev/fd/{output.fileno()}")
+        with pytest.raises(UsageError, match="is a device or a pipe"):
+            write_text(tmp_path / through.format(output.fileno()), "text")
+    assert log.read_text(encoding="utf-8") == "earlier"
+
+
+def test_an_object_of_a_store_stays_and_the_link_to_it_is_replaced(tmp_path: Path) -> None:
+    stored, linked, named = tmp_path / "5d41402abc", tmp_path / "train.jsonl", tmp_path / "newest.jsonl"
+    stored.write_text("stored", encoding="utf-8")
+    stored.chmod(0o444)
+    linked.symlink_to("5d41402abc")
+    named.symlink_to("train.jsonl")
+    write_text(named, "new")
+    assert (stored.read_text(), linked.read_text(), named.is_symlink()) == ("stored", "new", True)
+    assert linked.stat().st_mode & 0o200, "a file of its own"
+
+
+def test_links_in_a_circle_are_one_message(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(NotReadyError, match=r"cannot write \S+a: Too many levels of symbolic links"):
+        write_text(tmp_path / "a", "text")
+
+
 @pytest.mark.parametrize("name", [".", "folder", "folder/"])
 def test_a_folder_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,4 +102,40 @@ def test_a_pipe_is_written_to_and_not_waited_for(tmp_path: Path, monkeypatch: py
         assert journal.take_over() == []
     journal.append({"step": 1})
     assert os.read(reader, 100) == b'{"step": 1}\n'
+    with pytest.raises(BlockingIOError):  # not the end of the file, at which a reader would stop
+        os.read(reader, 100)
+    journal.append({"step": 2}, durable=True)
+    assert os.read(reader, 100) == b'{"step": 2}\n'
     os.close(reader)
+
+
+def test_a_reader_that_leaves_ends_the_writing_and_not_the_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    journal = Journal(tmp_path / "pipe")
+    journal.append({"step": 1})
+    os.close(reader)
+    with caplog.at_level("WARNING", "pytest_llmbench"):
+        journal.append({"step": 2})
+        journal.append({"step": 3})
+    assert [record.getMessage() for record in caplog.records] == [
+        f"nobody reads the journal {tmp_path / 'pipe'} any more; nothing more is written to it"
+    ]
+
+
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="the output has no name here")
+def test_the_output_of_the_process_is_written_on_and_not_over(tmp_path: Path) -> None:
+    said = (
+        "import sys; from pathlib import Path; from pytest_llmbench.core.journal import Journal\n"
+        "journal = Journal(Path('/dev/stdout'))\n"
+        "assert journal.take_over() == []\n"
+        "journal.append({'step': 1}); print('learnt', flush=True); journal.append({'step': 2})\n"
+    )
+    with (tmp_path / "all.log").open("w", encoding="utf-8") as log:
+        log.write("half a line of others ")
+        log.flush()
+        subprocess.run([sys.executable, "-c", said], stdout=log, check=True)
+    lines = ['half a line of others {"step": 1}', "learnt", '{"step": 2}']
+    assert (tmp_path / "all.log").read_text(encoding="utf-8").splitlines() == lines

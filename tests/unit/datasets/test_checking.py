@@ -157,6 +157,12 @@ def test_answers_that_begin_with_white_space_are_named() -> None:
     assert (found["white space"].severity, found["white space"].where) == ("warning", ("d.jsonl:11",))
 
 
+def test_answers_that_are_all_in_quotes_are_told() -> None:
+    found = _findings(new_row("a", '"b"'), new_row("c", '"d"'))["quotes"]
+    assert (found.severity, found.count, "from_parquet" in found.message) == ("warning", 2, True)
+    assert "quotes" not in _findings(new_row("a", '"b"'), new_row("c", "d"))
+
+
 def test_a_template_without_a_system_role_takes_rows_that_are_folded() -> None:
     rows = new_row("a", "b", "Sois bref."), new_row("c", "d", "Sois bref.")
     assert _findings(*rows, form=form(NO_SYSTEM))["template"].severity == "error"

@@ -87,11 +87,13 @@ def test_labels_of_a_table_are_judged_together(tmp_path: Path, good: str, bad: s
         read_rows(path)
     path.write_text(f"prompt,completion,label\na,x,{good}\nb,y,{bad}\nc,z,neither\n", encoding="utf-8")
     assert [row["label"] for row in read_rows(path)] == [good, bad, "neither"]
-    lines = tmp_path / "kto.jsonl"
-    labelled = [{"prompt": "q", "completion": "x", "label": label} for label in (good, " ", bad)]
-    lines.write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
-    with pytest.raises(UsageError, match=r"kto\.jsonl:3: .*a bad one"):
-        read_rows(lines)
+
+
+def test_true_and_false_as_texts_of_json_are_the_names_of_classes(tmp_path: Path) -> None:
+    path = tmp_path / "boolq.jsonl"
+    rows = [{"prompt": "q", "completion": "x", "label": label} for label in ("true", "false")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert [row["label"] for row in read_rows(path)] == ["true", "false"]
 
 
 def test_texts_that_parquet_holds_as_json_are_not_learnt_in_quotes(tmp_path: Path) -> None:
@@ -104,9 +106,27 @@ def test_texts_that_parquet_holds_as_json_are_not_learnt_in_quotes(tmp_path: Pat
         read_rows(path)
     Dataset.from_parquet(str(tmp_path / "rows.parquet")).to_json(path)
     assert read_rows(path) == [ROW, new_row("x", "Oui.")]
-    quoted = [{"prompt": '"monte"', "completion": '"Oui."'}, {"prompt": '"monte', "completion": "[1]"}]
-    path.write_text("".join(json.dumps(row) + "\n" for row in quoted), encoding="utf-8")
-    assert len(read_rows(path)) == 2
+    parts = json.dumps([{"type": "text", "text": "Non."}])
+    encoded = [{"prompt": "monte", "completion": '"Oui."'}, {"prompt": "baisse", "completion": parts}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in encoded), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"rows\.jsonl:1: .*JSON in themselves"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [('["a", "b"]', '"ab"'), ('["c", "d"]', '"cd"')],
+        [('"Être ou ne pas être"', '"To be, or not to be"')] * 2,
+        [('Who is "Jo"?', '[{"type": "person", "name": "Jo"}]'), ("Who?", '"nobody"')],
+        [('"monte"', '"Oui."'), ('"monte', "[1]")],
+    ],
+)
+def test_quotes_and_lists_that_are_meant_are_read(tmp_path: Path, said: list[tuple[str, str]]) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": asked, "completion": answered} for asked, answered in said]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert read_rows(path) == [new_row(asked, answered) for asked, answered in said]
 
 
 def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> None:
@@ -128,6 +148,10 @@ def test_the_history_of_an_instruction_is_asked_before_it(tmp_path: Path) -> Non
         (
             {"instruction": "q", "context": "c", "response": "a"},
             "rename 'response' to 'output' and 'context' to 'input'",
+        ),
+        (
+            {"input": "q", "context": "c", "response": "a"},
+            "rename 'input' to 'instruction', 'response' to 'output' and 'context' to 'input'",
         ),
         (
             {"system_prompt": "s", "question": "q", "response": "a"},

@@ -25,16 +25,18 @@ from trl import SFTConfig, SFTTrainer
 from pytest_llmbench.core.documents import parse_json
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.settings import ModelSettings, Settings
+from pytest_llmbench.datasets.row_formats import new_row
 from pytest_llmbench.finetune.checkpoints import newest_checkpoint
 from pytest_llmbench.finetune.finetune import finetune
 from pytest_llmbench.finetune.memory import expected_memory
 from pytest_llmbench.finetune.request import FinetuneRequest
 from pytest_llmbench.finetune.sft import Hyperparameters, TrainingStopped, Watch, train
 from pytest_llmbench.finetune.tokenized import tokenize_file
-from pytest_llmbench.finetune.trainer import has_bfloat16
+from pytest_llmbench.finetune.trainer import has_bfloat16, planned_steps
 from pytest_llmbench.finetune.training_checks import request_of
 from pytest_llmbench.finetune.training_journal import journaled
 from pytest_llmbench.finetune.training_log import DestroyedTraining, Moment
+from pytest_llmbench.finetune.training_rows import read_files
 from pytest_llmbench.models.chat_templates import base_form
 from pytest_llmbench.models.quiet import quiet_libraries
 from pytest_llmbench.models.registry import Preset
@@ -615,6 +617,25 @@ def test_a_single_step_learns_and_other_programs_find_the_base_of_its_files(
     assert set(modes.values()) == {0o640}, modes
     assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o750
     assert any(found.any() for name, found in weights(tmp_path / "adapter").items() if "lora_B" in name), "it learnt"
+
+
+@pytest.mark.parametrize(("rows_", "processes", "steps"), [(5, 1, 3), (64, 4, 3), (65, 4, 6)])
+def test_each_pass_ends_with_a_step_that_all_processes_share(
+    monkeypatch: pytest.MonkeyPatch, rows_: int, processes: int, steps: int
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    assert planned_steps(Hyperparameters(epochs=3.0, batch_size=4, gradient_accumulation=4), rows_) == steps
+
+
+def test_answers_that_are_all_in_quotes_are_announced(
+    request_with: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    quoted = write_rows(tmp_path / "quoted.jsonl", [new_row(asked, '"Oui."') for asked in ("monte", "baisse")])
+    with caplog.at_level(logging.WARNING, "pytest_llmbench"):
+        read_files(request_with(), Watch(), tells=True)
+        assert caplog.text == ""
+        read_files(request_with(dataset=quoted), Watch(), tells=True)
+    assert "quoted.jsonl: all answers are in quotes, which are learnt with them" in caplog.text
 
 
 def test_bfloat16_that_a_gpu_only_emulates_is_not_computed_in(monkeypatch: pytest.MonkeyPatch) -> None:
