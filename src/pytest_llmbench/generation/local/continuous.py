@@ -110,10 +110,10 @@ class RowEngine:
                     Piece(slot, known, tokens[known:]) for (slot, known), (tokens, _) in zip(places, part, strict=True)
                 ]
                 states = self.hidden(pieces, [adapter] * len(pieces))
-                means += [
-                    state[start - known :].mean(0)
-                    for state, (_, known), (_, start) in zip(states, places, part, strict=True)
-                ]
+                for state, (slot, known), (_, start) in zip(states, places, part, strict=True):
+                    means.append(state[start - known :].mean(0))
+                    if not means[-1].isfinite().all():
+                        self.clear(slot, 0)
         return means
 
     def unfit(self) -> str | None:
@@ -207,6 +207,10 @@ class RowEngine:
     def move(self, source: int, target: int, positions: int) -> None:
         """Put a row into another slot."""
         self._slots.move(source, target, positions)
+
+    def clear(self, slot: int, start: int) -> None:
+        """Forget what a slot has from a position on."""
+        self._slots.clear(slot, start)
 
     @property
     def looked_s(self) -> float:

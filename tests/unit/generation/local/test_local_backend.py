@@ -305,6 +305,9 @@ def test_logits_that_are_no_numbers_fail_the_answer_and_spoil_no_neighbour(
     for failed in (done[one.name, "finetuned"] for one in CASES):
         assert (failed.finish, failed.text, failed.embedding) == ("error", "", None)
         assert str(failed.error).startswith("after 0 tokens finetuned cannot answer, its logits are no numbers (NaN)")
+    assert texts(answering, CASES[::-1], "base") == whole
+    (unread,) = answering.embed([(CASES[0], dataclasses.replace(done[CASES[0].name, "base"], embedding=None))])
+    assert unread.embedding
 
 
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
