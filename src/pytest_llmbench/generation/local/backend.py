@@ -261,7 +261,7 @@ class LocalBackend(ReadsPrompts):
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
         done = self._prompts.completion(case, variant, row, batch_size)
         if done.finish == "error":
-            why = str(no_numbers(f"after {len(row.tokens)} tokens {variant}"))
+            why = str(no_numbers(f"after {len(row.tokens)} tokens {variant}", self._loaded.dtype))
             return dataclasses.replace(done, text="", reasoning=None, tool_calls=None, error=why)
         keeps_state = variant == BASE and self._text_tokens(done.text) == row.tokens
         return dataclasses.replace(done, embedding=_packed(row.hidden_mean)) if keeps_state else done

@@ -69,9 +69,11 @@ class RowEngine:
         return {"guesses": self.guesses, "low_rank_parts": ways_told(self._layout)}
 
     def smaller(self) -> RowEngine:
-        """An engine for half as many rows at once."""
+        """An engine for half as many rows at once, which knows how products are made from what was found so far."""
         places = max(1, self.places // 2)
-        return RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
+        made = RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
+        made._layout = self._layout
+        return made
 
     def decode(
         self,

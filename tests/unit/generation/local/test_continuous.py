@@ -188,6 +188,12 @@ def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair:
         assert [next(rows).tokens for _ in asked] == [generated(wrapped.eval(), prompt) for prompt in asked]
 
 
+def test_what_was_found_of_adapters_parts_holds_for_fewer_rows_too(pair: Any) -> None:
+    at = engine(pair)
+    answered(at, prompts(2), adapters=ADAPTERS)
+    assert at.spared["low_rank_parts"] == at.smaller().spared["low_rank_parts"] is not None
+
+
 def test_what_prompts_share_is_read_once_a_variant(pair: Any) -> None:
     at, read = engine(pair), []
     decoder = pair.get_decoder()
