@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
-from pytest_llmbench.benchmark.stored import Stored, embeds, question
+from pytest_llmbench.benchmark.stored import Stored, embeds, question, tell_known
 from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError, naming
@@ -307,8 +307,8 @@ def _open_on_ray(
     def holds(kept: Mapping[str, Any]) -> bool:
         return there.holds_all(asked, RememberedPair(kept, load, {}), settings)
 
-    def made(kept: Mapping[str, Any]) -> Backend | None:
-        return there.pair(kept, load, asked, settings, {})
+    def made(kept: Mapping[str, Any]) -> Backend:
+        return tell_known(RememberedPair(kept, load, {}), kept, settings)
 
     return load(recall=Recall(_recollected, holds, made))
 

@@ -130,9 +130,9 @@ class RayBackend:
             self._left_out[key] = self._engines.ask_one("tools_left_out", case, variant)
         return self._left_out[key]
 
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens, where the engine knows them."""
-        told: str = self._engines.ask_one("unmarked", text)
+    def unmarked(self, texts: Sequence[str]) -> list[str]:
+        """Texts as answers are read: without any variant's special tokens, where the engine knows them."""
+        told: list[str] = self._engines.ask_one("unmarked", texts)
         return told
 
     def describe(self) -> Mapping[str, Any]:

@@ -131,13 +131,13 @@ class Engines:
         Raises:
             NotReadyError: all of them have died.
         """
-        why = "none is left"
+        why = ""
         for engine in (*self._idle, *self._streams.values()):
             try:
                 return self._ray.get(getattr(engine.handle, method).remote(*arguments))
             except self._ray.exceptions.RayActorError as error:
-                why = reason(error)
-        raise NotReadyError(f"no actor is left that could answer: {why}; start again")
+                why = f": {reason(error)}"
+        raise NotReadyError(f"no actor is left that could answer{why}; start again")
 
     def close(self) -> None:
         """End all actors."""

@@ -31,7 +31,7 @@ class Recall:
 
     recollect: Recollector
     holds: Callable[[Mapping[str, Any]], bool]
-    made: Callable[[Mapping[str, Any]], Backend | None]
+    made: Callable[[Mapping[str, Any]], Backend]
 
     def backend(self, cluster: Cluster, division: Division, opening: Opening) -> Backend | None:
         """Who knows every answer; None where engines must be opened, which tells of whatever is wrong.

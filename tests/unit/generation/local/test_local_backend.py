@@ -373,7 +373,7 @@ def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone
 
 
 def test_a_text_is_read_without_the_special_tokens_of_any_variant(loaded: LoadedModel) -> None:
-    assert backend(loaded).unmarked("<end>w20 w21<unk>") == "w20 w21"
+    assert backend(loaded).unmarked(["<end>w20 w21<unk>", ""]) == ["w20 w21", ""]
 
 
 def _ids(text: str) -> list[int]:
