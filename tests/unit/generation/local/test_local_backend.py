@@ -310,6 +310,20 @@ def test_logits_that_are_no_numbers_fail_the_answer_and_spoil_no_neighbour(
     assert unread.embedding
 
 
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_text_whose_states_overflow_has_no_embedding(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, padded: bool
+) -> None:
+    if padded:
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+    answering = backend(loaded)
+    loaded.model.get_input_embeddings().weight.data[50] = torch.nan
+    said = Completion(CASES[0].name, 0, "finetuned", "w50 w20", "stop")
+    broken, whole = answering.embed([(CASES[0], said), (CASES[0], dataclasses.replace(said, text="w20 w21"))])
+    assert broken.embedding is None
+    assert whole.embedding
+
+
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
