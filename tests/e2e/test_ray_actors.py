@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.calibrated_engine import Calibration
 from support.calibrated_server import CalibratedServer, calibrated_servers
-from support.scripted_engines import ScriptedEngine, open_scripted, recollect_scripted, scripted_case
+from support.scripted_engines import ScriptedEngine, open_scripted, recollect_scripted, recollect_unlike, scripted_case
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import AdapterError, NotReadyError
@@ -126,6 +126,12 @@ def test_no_engine_is_opened_where_a_machine_knows_the_pair_and_every_answer_is_
     with pytest.raises(AdapterError, match="no such folder"):
         RayBackend.opened(missing, cases, open_scripted, recall=recall)
     assert asked == [0, 1, 0]  # what adapters learnt of the cases is looked up where nothing is missing
+
+
+def test_engines_are_opened_where_machines_remember_another_adapter_each(cluster: Cluster) -> None:
+    recall = Recall(recollect_unlike, lambda _kept: True, lambda _kept: open_scripted(settings()))
+    with pytest.raises(AdapterError, match="no such folder"):
+        RayBackend.opened(settings(model__adapter="missing"), (), open_scripted, recall=recall)
 
 
 def test_a_case_that_kills_every_actor_is_told_and_takes_no_other_with_it(cluster: Cluster, tmp_path: Path) -> None:

@@ -68,6 +68,14 @@ def recollect_scripted(_settings: Settings, cases: Sequence[Case]) -> Mapping[st
     return {"identity": identity, "about": {"cases": len(cases)}}
 
 
+def recollect_unlike(_settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any]:
+    """What machines keep of which each has an adapter of its own."""
+    import ray
+
+    kept = recollect_scripted(_settings, cases)
+    return {**kept, "identity": {**kept["identity"], "finetuned": {"adapter": ray.get_runtime_context().get_node_id()}}}
+
+
 def scripted_case(number: int, prompt: str) -> Case:
     """A case whose prompt gives the orders."""
     return Case("suite", f"{number:04}", prompt, ({"role": "user", "content": prompt},))

@@ -118,10 +118,10 @@ def _section(key: str, asked: Any, name: str, now: Settings) -> Any:
     try:
         return type(getattr(now, key)).model_validate(asked)
     except ValidationError as error:
-        unknown = dict.fromkeys(".".join(map(str, (key, *one["loc"]))) for one in error.errors())
+        unknown = dict.fromkeys(".".join(map(str, (key, *one["loc"][:1]))) for one in error.errors())
         raise UsageError(
-            f"{name} was asked with settings that this version does not know ({', '.join(unknown)}); make it again "
-            "with this version, or ask with the one that made it"
+            f"{name} was asked with settings or values that this version does not know ({', '.join(unknown)}); make it "
+            "again with this version, or ask with the one that made it"
         ) from error
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.benchmark.preflight import METRIC_ALIASES, check_expectations
-from pytest_llmbench.benchmark.stored import Stored, embeds, question
+from pytest_llmbench.benchmark.stored import Stored, embeds, question, tell_known
 from pytest_llmbench.cases.case import asked_sha256
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError, naming
@@ -260,21 +260,27 @@ def case_result(answers: Answers, outcome: str = "passed") -> CaseResult:
     )
 
 
-def open_backend(
-    settings: Settings, cases: Sequence[Case] = (), *, besides: Sequence[Case] = (), stored: Stored | None = None
+def open_backend(  # what is asked, and of how many
+    settings: Settings,
+    cases: Sequence[Case] = (),
+    *,
+    besides: Sequence[Case] = (),
+    stored: Stored | None = None,
+    engines: int | None = None,
 ) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
     The `cases`, and those that are asked `besides`, decide how long a context is reserved. Adapters that were trained
     on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded. Where every answer is
     `stored` already, and the pair was loaded and proven before, it is not loaded again before it has to answer. With
-    `ray.address` each actor of a cluster does this for itself, and they answer; whether all is stored, one is asked.
+    `ray.address` each actor of a cluster does this for itself, and they answer; whether all is stored, every machine is
+    asked. Who has one question opens no more `engines` than one there.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
     """
     if settings.ray.address:
-        return _open_on_ray(settings, cases, besides, stored)
+        return _open_on_ray(settings, cases, besides, stored, engines)
     if settings.server.url:
         from pytest_llmbench.generation.client.backend import ServerBackend
 
@@ -285,12 +291,15 @@ def open_backend(
     return _open_local(settings, cases, besides, stored)
 
 
-def _open_on_ray(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+def _open_on_ray(
+    settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None, engines: int | None
+) -> Backend:
     from pytest_llmbench.generation.local.remembered import RememberedPair
     from pytest_llmbench.generation.ray.backend import RayBackend
     from pytest_llmbench.generation.ray.recalling import Recall
 
-    load = functools.partial(RayBackend.opened, settings, cases, functools.partial(open_backend, besides=besides))
+    opener = functools.partial(open_backend, besides=besides)
+    load = functools.partial(RayBackend.opened, settings, cases, opener, most=engines)
     if stored is None or not stored.cache.path.exists():
         return load()
     there, asked = stored, _all_asked(cases, besides)
@@ -298,16 +307,23 @@ def _open_on_ray(settings: Settings, cases: Sequence[Case], besides: Sequence[Ca
     def holds(kept: Mapping[str, Any]) -> bool:
         return there.holds_all(asked, RememberedPair(kept, load, {}), settings)
 
-    def made(kept: Mapping[str, Any]) -> Backend | None:
-        return there.pair(kept, load, asked, settings, {})
+    def made(kept: Mapping[str, Any]) -> Backend:
+        return tell_known(RememberedPair(kept, load, {}), kept, settings)
 
     return load(recall=Recall(_recollected, holds, made))
 
 
 def _recollected(settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any] | None:
-    """What the last loading on this machine found; None where the pair was never loaded here."""
-    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+    """What the last loading on this machine found; None where the pair was never loaded here.
 
+    A base that must be downloaded or converted first was not: that is left to the engines.
+    """
+    from pytest_llmbench.generation.local.remembered import pair_key, recalled
+    from pytest_llmbench.models.sources import peek
+
+    model = settings.model
+    if model.engine != "llamacpp" and peek(model.base, revision=model.revision) is None:
+        return None
     pair = _pair_here(settings, cases, cases)
     kept = recalled(pair_key(pair.source, pair.adapters, settings))
     return kept and {**kept, "about": {**kept["about"], "training_rows": pair.training_rows}}

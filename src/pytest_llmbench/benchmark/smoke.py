@@ -63,7 +63,7 @@ def _other_engine(settings: Settings) -> Iterator[Check]:
 
     done, generation = STEPS.index("Model"), settings.generation.model_copy(update={"max_new_tokens": _MOST_TOKENS})
     try:
-        backend = open_backend(settings.model_copy(update={"generation": generation}))
+        backend = open_backend(settings.model_copy(update={"generation": generation}), engines=1)
         try:
             told = backend.describe()
             size = f"{told['base_model']}, {told['quantization']}, {told['engine']} in {told['load_s']:.1f} s"

@@ -63,14 +63,10 @@ class Stored:
         facts: Mapping[str, Any],
     ) -> Backend | None:
         """A pair that is told from what its last loading found; None where an answer is missing."""
-        from pytest_llmbench.generation.local.remembered import RememberedPair, announced
+        from pytest_llmbench.generation.local.remembered import RememberedPair
 
         known = RememberedPair(kept, load, facts)
-        if not self.holds_all(asked, known, settings):
-            return None
-        announce_again(announced(kept))
-        _log.info("every answer is stored: %s is not loaded", settings.model.base)
-        return known
+        return tell_known(known, kept, settings) if self.holds_all(asked, known, settings) else None
 
     def _holds(self, cases: Sequence[Case], variant: str, backend: Backend, settings: Settings) -> bool:
         identity = backend.identity(variant)
@@ -79,3 +75,12 @@ class Stored:
         found = {**self.cache.get(key for key in keys if key not in journaled), **journaled}
         bare = any(one.text and one.embedding is None for one in found.values())
         return found.keys() >= {*keys} and not (embeds(settings, backend) and bare)
+
+
+def tell_known(known: Backend, kept: Mapping[str, Any], settings: Settings) -> Backend:
+    """Announce what the last loading of a pair announced, whose answers are all stored; returns the pair."""
+    from pytest_llmbench.generation.local.remembered import announced
+
+    announce_again(announced(kept))
+    _log.info("every answer is stored: %s is not loaded", settings.model.base)
+    return known

@@ -52,15 +52,14 @@ def query(
 
     The answer is on standard output, how long it took on standard error. Exit code 3 when there is no answer.
     """
-    one = {"batch-size": "1", "ray.actors": "1"}  # no looking for the best size, and no engine that nobody asks
-    settings = chosen_settings(config, model, form, server, **one)
+    settings = chosen_settings(config, model, form, server, **{"batch-size": "1"})  # no looking for the best size
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.benchmark.query import answering, ask
     from pytest_llmbench.benchmark.query import question as case_of
 
     case = case_of(sys.stdin.read() if question == _STDIN else question, form.system)
     live = form.stream and not as_json
-    backend = open_backend(settings)
+    backend = open_backend(settings, engines=1)  # and none that nobody asks
     answers = []
     try:
         chosen = answering(backend, both=form.both)

@@ -102,8 +102,8 @@ class KnowsTools(Protocol):
 class KnowsMarks(Protocol):
     """A backend that has the tokenizers at hand."""
 
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens."""
+    def unmarked(self, texts: Sequence[str]) -> list[str]:
+        """Texts as answers are read: without any variant's special tokens."""
         ...
 
 

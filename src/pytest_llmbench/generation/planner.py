@@ -171,8 +171,9 @@ class Planner:
             except OutOfMemoryError as error:
                 if len(chunk) > 1:
                     self._at_once = len(chunk) // 2
-                    told = N_("out of memory with %d prompts at once: going on with fewer")
-                    _log.warning(told, error.at_once or len(chunk))
+                    if error.at_once != 1:  # else it is looked for that does not fit alone, and told of then
+                        told = N_("out of memory with %d prompts at once: going on with fewer")
+                        _log.warning(told, error.at_once or len(chunk))
                     continue
                 fault = ALONE
             for case, variant in chunk:

@@ -238,9 +238,9 @@ class ReadsPrompts:
         """Why the variant is not told of the case's tools; None where it is, or where there are none."""
         return self._prompts.tools_left_out(case, variant)
 
-    def unmarked(self, text: str) -> str:
+    def unmarked(self, texts: Sequence[str]) -> list[str]:
         """A text as an answer is read: without any variant's special tokens."""
-        return self._prompts.unmarked(text)
+        return [self._prompts.unmarked(text) for text in texts]
 
 
 def _now() -> str:

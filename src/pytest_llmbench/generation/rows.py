@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 NO_TOKEN = -1
-"""Chosen where a model's logits are no numbers (NaN), as in a half-precision type that is too narrow."""
+"""Chosen where a model's logits are no numbers (NaN) or infinite, as in a half-precision type that is too narrow."""
 
 _LOOK_EVERY = 16  # tokens; reading what was thought takes milliseconds once it is long
 

@@ -20,8 +20,12 @@ Likeliest = Callable[[Sequence[int], str], Mapping[int, float]]
 """The likeliest first tokens of a variant's answer to a prompt, with their log-probabilities."""
 
 
-def adapter_gaps(adapters: Mapping[str, Adapter], prompts: Prompts, likeliest: Likeliest) -> dict[str, float]:
+def adapter_gaps(
+    adapters: Mapping[str, Adapter], prompts: Prompts, likeliest: Likeliest, dtype: str = ""
+) -> dict[str, float]:
     """Of each adapter the largest gap between its and the base's log-probabilities of first tokens.
+
+    `dtype` is the type that `model.compute_dtype` has the engine compute in, empty where it does not decide it.
 
     Raises:
         ModelError: the base's are no numbers.
@@ -33,7 +37,7 @@ def adapter_gaps(adapters: Mapping[str, Adapter], prompts: Prompts, likeliest: L
     prompt = prompts.forms[BASE].prompt([{"role": "user", "content": _QUESTION}])
     base = likeliest(prompt, BASE)
     if _has_nan(base):
-        raise no_numbers("the base")
+        raise no_numbers("the base", dtype)
     gaps = {}
     for variant, adapter in adapters.items():
         likely = likeliest(prompt, variant)

@@ -37,8 +37,8 @@ def cosine_similarity(_case: Case, base: Completion, completion: Completion) -> 
 def similarity(first: Completion, second: Completion) -> float | None:
     """The cosine of two answers' embeddings, -1 to 1; exactly 1 for equal texts.
 
-    None, which is unscored, when an answer has no embedding (a server gives none) or a zero one, whose direction is
-    undefined.
+    None, which is unscored, when an answer has no embedding (a server gives none), or one without a direction: zero, or
+    with numbers that are not finite.
     """
     if first.embedding is None or second.embedding is None:
         return None
@@ -49,6 +49,8 @@ def similarity(first: Completion, second: Completion) -> float | None:
         return None
     import numpy as np  # SciPy's cosine takes a third of a second to import
 
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return None
     return min(1.0, max(-1.0, float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))))
 
 

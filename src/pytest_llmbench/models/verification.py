@@ -47,7 +47,7 @@ def prove_sound(loaded: LoadedModel) -> Soundness:
     prompt = _prompt(loaded)
     off = _logits(loaded, BASE, prompt)
     if off.isnan().any():
-        raise no_numbers(loaded.source.name)
+        raise no_numbers(loaded.source.name, loaded.dtype)
     base_gap = 0.0
     if loaded.adapters:
         with raw_base(loaded.model) as raw:
@@ -71,11 +71,18 @@ def prove_sound(loaded: LoadedModel) -> Soundness:
     return Soundness(prompt.shape[1], base_gap, gaps)
 
 
-def no_numbers(name: str) -> ModelError:
-    """What is said of a model whose logits are NaN."""
+def no_numbers(name: str, dtype: str) -> ModelError:
+    """What is said of a model whose logits are NaN.
+
+    `dtype` is the type of numbers that it computes in, as `model.compute_dtype` names it, empty where that decides
+    nothing.
+    """
+    told = f"{name} cannot answer, its logits are no numbers (NaN): weights are damaged"
+    if dtype not in {"float16", "bfloat16"}:
+        return ModelError(f"{told}; fetch the files again")
     return ModelError(
-        f"{name} cannot answer, its logits are no numbers (NaN): weights are damaged, or too large for the type that "
-        "they are computed in; set model.compute_dtype: float32, or fetch the files again",
+        f"{told}, or too large for {dtype}, which they are computed in; set model.compute_dtype: float32, or fetch the "
+        "files again",
         names=("model.compute_dtype",),
     )
 

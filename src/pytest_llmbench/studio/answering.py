@@ -49,7 +49,7 @@ def _own_output() -> IO[str]:
 def _opened(settings: Settings) -> Backend:
     from pytest_llmbench.benchmark.main_job import open_backend
 
-    return open_backend(settings)
+    return open_backend(settings, engines=1)
 
 
 def _answer(backend: Backend, asked: dict[str, Any], output: IO[str]) -> None:

@@ -13,6 +13,7 @@ from pytest_llmbench.core.settings import Settings
     ("asked", "unknown"),
     [
         ({"generation": {"seed": 7, "warp": 9}}, "generation.warp"),
+        ({"generation": {"batch_size": "max", "seed": "now"}}, "generation.seed, generation.batch_size"),
         (
             {"generation": {"seed": 7}, "model": {"base": "m", "engine": "abacus", "lora": 1}},
             "model.engine, model.lora",
@@ -23,6 +24,6 @@ def test_settings_of_another_version_are_told_by_their_names(asked: dict[str, ob
     with pytest.raises(UsageError) as caught:
         settings_as_asked({"backend": "transformers", "asked": asked}, "0001_a", Settings())
     assert str(caught.value) == (
-        f"0001_a was asked with settings that this version does not know ({unknown}); make it again with this "
-        "version, or ask with the one that made it"
+        f"0001_a was asked with settings or values that this version does not know ({unknown}); make it again with "
+        "this version, or ask with the one that made it"
     )

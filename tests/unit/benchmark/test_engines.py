@@ -8,8 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from support.scripted_engines import ScriptedEngine
 from support.tiny_ggufs import byte_level_gguf
+from support.tiny_models import write_adapter
+from support.tiny_training import save_tiny_model
 
+from pytest_llmbench.benchmark import main_job
 from pytest_llmbench.benchmark.engines import Pair, check_engine, engine_source, load_pair
 from pytest_llmbench.core.errors import LLMBenchError, ModelError, NotReadyError, UsageError
 from pytest_llmbench.core.settings import Settings, load_settings
@@ -95,3 +99,23 @@ def test_settings_that_the_engine_has_no_use_for_are_announced(gguf: Path, caplo
         "model.hold changes nothing with model.engine: vllm",
         "generation.threads changes nothing with model.engine: vllm",
     ]
+
+
+def test_a_machine_recalls_the_pair_that_it_has_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = save_tiny_model(tmp_path / "base")
+    write_adapter(tmp_path / "adapter")
+    chosen = settings(base=str(base), adapter=str(tmp_path / "adapter"), verify_adapter=False)
+    monkeypatch.setattr("pytest_llmbench.benchmark.engines.load_pair", lambda *_: ScriptedEngine(chosen))
+    assert main_job._recollected(chosen, ()) is None
+    loaded = main_job.open_backend(chosen)
+    kept = main_job._recollected(chosen, ())
+    assert kept is not None
+    assert kept["identity"] == {name: dict(loaded.identity(name)) for name in loaded.variants}
+    config = tmp_path / "adapter" / "adapter_config.json"
+    config.write_text(config.read_text().replace("{", '{"trained": "again", ', 1))
+    assert main_job._recollected(chosen, ()) is None
+
+
+def test_recalling_downloads_and_converts_nothing(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pytest_llmbench.benchmark.engines.resolve", lambda *_, **__: pytest.fail("it was fetched"))
+    assert main_job._recollected(settings(base=str(gguf)), ()) is None

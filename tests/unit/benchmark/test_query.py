@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from support.fake_chat_server import DONE, FakeChatServer, chunk, started
 
 from pytest_llmbench.benchmark.main_job import open_backend
 from pytest_llmbench.benchmark.query import answering, ask, question
+from pytest_llmbench.benchmark.smoke import smoke
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.settings import load_settings
+from pytest_llmbench.core.settings import Settings, load_settings
 from pytest_llmbench.generation.backend import Backend
 from pytest_llmbench.generation.local.backend import LocalBackend
+from pytest_llmbench.studio import answering as studio_answering
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +92,19 @@ def test_a_server_is_heard_while_it_writes() -> None:
 def test_an_empty_question_is_refused() -> None:
     with pytest.raises(UsageError, match="the question is empty"):
         question(" \n", None)
+
+
+@pytest.mark.parametrize("asking", [studio_answering._opened, lambda settings: list(smoke(settings))])
+def test_who_has_one_question_opens_one_engine(
+    monkeypatch: pytest.MonkeyPatch, asking: Callable[[Settings], object]
+) -> None:
+    asked: list[int] = []
+
+    def opened(_settings: Settings, *, engines: int) -> None:
+        asked.append(engines)
+        raise NotReadyError("nobody answers")
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", opened)
+    with contextlib.suppress(NotReadyError):
+        asking(Settings.model_validate({"model": {"engine": "vllm"}}))
+    assert asked == [1]

@@ -18,7 +18,7 @@ from pytest_llmbench.cli.query import _show
 from pytest_llmbench.core.errors import NotReadyError, naming
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.setting_table import SETTINGS
-from pytest_llmbench.core.settings import OPTIONS, RaySettings, Settings
+from pytest_llmbench.core.settings import OPTIONS, Settings
 from pytest_llmbench.plugin.options import add_options, flags_by_name
 
 ROOT = Path(__file__).parents[3]
@@ -112,7 +112,7 @@ def test_a_command_names_its_own_option_for_a_setting_that_is_wrong(
 def test_a_command_shows_what_is_announced_from_the_level_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str, lines: list[str]
 ) -> None:
-    def announce(_: Settings) -> None:
+    def announce(_: Settings, **__: int) -> None:
         log = logging.getLogger("pytest_llmbench")
         log.info("a look")
         log.warning("it is %s", "slow", extra=naming("server.url"))
@@ -129,16 +129,16 @@ def test_a_command_shows_what_is_announced_from_the_level_on(
 def test_one_question_is_asked_of_one_actor_however_many_are_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[RaySettings] = []
+    asked: list[int] = []
 
-    def opened(settings: Settings) -> None:
-        asked.append(settings.ray)
+    def opened(_settings: Settings, *, engines: int) -> None:
+        asked.append(engines)
         raise NotReadyError("nobody answers")
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pytest_llmbench.benchmark.main_job.open_backend", opened)
     assert llmbench("query", "hi", LLMBENCH_RAY__ADDRESS="auto", LLMBENCH_RAY__ACTORS="4").exit_code == 3
-    assert asked == [RaySettings(address="auto", actors=1)]
+    assert asked == [1]
 
 
 @pytest.mark.parametrize(("timings", "line"), [(True, "[2 tokens in 1.2 s, 2 tokens/s]\n"), (False, "[2 tokens]\n")])

@@ -65,6 +65,16 @@ def test_log_probabilities_that_are_no_numbers_are_refused(
         adapter_gaps(adapters, prompts, lambda _, variant: {1: math.nan if variant == broken else -0.1})
 
 
+@pytest.mark.parametrize(("dtype", "is_advised"), [("bfloat16", True), ("float32", False), ("", False)])
+def test_a_wider_type_is_advised_where_the_setting_made_it_narrow(
+    adapters: Mapping[str, Adapter], prompts: Prompts, dtype: str, *, is_advised: bool
+) -> None:
+    with pytest.raises(ModelError, match="fetch the files again") as refused:
+        adapter_gaps(adapters, prompts, lambda *_: {1: math.nan}, dtype)
+    assert ("set model.compute_dtype: float32" in str(refused.value)) == is_advised
+    assert bool(refused.value.names) == is_advised
+
+
 def test_an_answer_made_with_another_adapter_than_asked_for_ends_the_run() -> None:
     event = {
         "tokens_predicted": 3,

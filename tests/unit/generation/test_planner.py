@@ -192,12 +192,13 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_keeps_what_it_had(
     ]
 
 
-def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     backend = Recorder(size=2, variants=["base"])
-    backend.break_at = lambda _size, _answered: OutOfMemoryError()
+    backend.break_at = lambda _size, _answered: OutOfMemoryError(at_once=1)
     cases = [case(1), case(2)]
     plan = planner(backend, cases, tmp_path)
     done = plan.answers(cases[0])["base"]
+    assert caplog.messages == []  # with fewer than one prompt at once nobody goes on
     assert (done.finish, done.text) == ("error", "")
     assert done.error is not None
     assert "out of memory with this prompt alone" in done.error

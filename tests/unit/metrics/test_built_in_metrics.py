@@ -136,7 +136,7 @@ def test_equal_answers_are_exactly_similar() -> None:
     assert cosine_similarity(asked(), base, tuned) == 1.0
 
 
-@pytest.mark.parametrize("embedding", [None, [0.0, 0.0]])
+@pytest.mark.parametrize("embedding", [None, [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0]])
 def test_similarity_without_a_direction_is_unscored(embedding: list[float] | None) -> None:
     assert cosine_similarity(asked(), said("a", BASE, [1.0, 0.0]), said("b", FINETUNED, embedding)) is None
 

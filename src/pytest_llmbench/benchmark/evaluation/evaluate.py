@@ -185,8 +185,10 @@ def _as_answers_are_read(asked: _Asked, backend: Backend) -> _Asked:
     """With references that an answer can match: special tokens in them (`[TOOL_CALLS]`) are left out of answers too."""
     if not isinstance(backend, KnowsMarks):
         return asked
+    told = list(dict.fromkeys(case.reference or "" for case in (*asked.test, *asked.retrieval)))
+    read = dict(zip(told, backend.unmarked(told), strict=True))  # all at once: they may go to another machine
     test, retrieval = (
-        [dataclasses.replace(case, reference=backend.unmarked(case.reference or "")) for case in cases]
+        [dataclasses.replace(case, reference=read[case.reference or ""]) for case in cases]
         for cases in (asked.test, asked.retrieval)
     )
     return dataclasses.replace(asked, test=test, retrieval=retrieval)

@@ -265,8 +265,8 @@ class LocalBackend(ReadsPrompts):
     def _completion(self, case: Case, variant: str, row: Row, batch_size: int) -> Completion:
         done = self._prompts.completion(case, variant, row, batch_size)
         if done.finish == "error":
-            why = str(no_numbers(f"after {len(row.tokens)} tokens {variant}"))
-            return dataclasses.replace(done, text="", error=why)
+            why = str(no_numbers(f"after {len(row.tokens)} tokens {variant}", self._loaded.dtype))
+            return dataclasses.replace(done, text="", reasoning=None, tool_calls=None, error=why)
         keeps_state = variant == BASE and self._text_tokens(done.text) == row.tokens
         return dataclasses.replace(done, embedding=_packed(row.hidden_mean)) if keeps_state else done
 
@@ -355,7 +355,10 @@ def _quantization_config(model: Any) -> str:
 
 
 def _packed(vector: Tensor | None) -> str | None:
-    return None if vector is None else base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
+    """Base64 of little-endian float32; None of what is no direction, as of states that overflowed."""
+    if vector is None or not vector.isfinite().all():
+        return None
+    return base64.b64encode(vector.float().cpu().numpy().astype("<f4").tobytes()).decode()
 
 
 def _release(device: str) -> None:

@@ -12,7 +12,7 @@ from pytest_llmbench.generation.local.drafts import Guess, Memory, worthwhile
 from pytest_llmbench.generation.local.layout import STEP
 from pytest_llmbench.generation.local.sampling import choose
 from pytest_llmbench.generation.local.slots import SEEN, Piece
-from pytest_llmbench.generation.rows import Limits, Row
+from pytest_llmbench.generation.rows import NO_TOKEN, Limits, Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.memory.estimate import GUESSED
 
@@ -78,6 +78,10 @@ class Steps(Protocol):
 
     def move(self, source: int, target: int, positions: int) -> None:
         """Put a row into another slot."""
+        ...
+
+    def clear(self, slot: int, start: int) -> None:
+        """Forget what a slot has from a position on."""
         ...
 
     def logits(self, pieces: Sequence[Piece], adapters: Sequence[str | None]) -> Tensor:
@@ -186,8 +190,12 @@ class Batch:
         share, self._clock = max(0.0, clock - self._clock - looked_s) / len(rows), clock
         ended, at = [], 0
         for one, tried in zip(rows, guessed, strict=True):
-            before = len(one.row.tokens)
-            for place, token in enumerate(chosen[at : at + len(tried) + 1]):
+            before, found = len(one.row.tokens), chosen[at : at + len(tried) + 1]
+            if tried and NO_TOKEN in found:  # a guess may have spoilt the row: the next step feeds it without any
+                self._engine.clear(one.slot, one.position)
+                one.memory = None
+                found = []
+            for place, token in enumerate(found):
                 if place and tried[place - 1] != one.row.tokens[-1]:
                     break
                 if hidden is not None:
@@ -199,6 +207,8 @@ class Batch:
                     one.row.hidden_mean = None if one.hidden_sum is None else one.hidden_sum / one.fed
                     ended.append(one)
                     break
+            if one.row.finish == "error":
+                self._engine.clear(one.slot, 0)
             at += len(tried) + 1
             if one.memory:
                 one.memory.tell(one.row.tokens[before:])

@@ -78,9 +78,11 @@ class RowEngine:
         return {"guesses": self.guesses, "low_rank_parts": ways_told(self._layout)}
 
     def smaller(self) -> RowEngine:
-        """An engine for half as many rows at once."""
+        """An engine for half as many rows at once, which knows how products are made from what was found so far."""
         places = max(1, self.places // 2)
-        return RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
+        made = RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
+        made._layout = self._layout
+        return made
 
     def decode(
         self,
@@ -119,10 +121,10 @@ class RowEngine:
                     Piece(slot, known, tokens[known:]) for (slot, known), (tokens, _) in zip(places, part, strict=True)
                 ]
                 states = self.hidden(pieces, [adapter] * len(pieces))
-                means += [
-                    state[start - known :].mean(0)
-                    for state, (_, known), (_, start) in zip(states, places, part, strict=True)
-                ]
+                for state, (slot, known), (_, start) in zip(states, places, part, strict=True):
+                    means.append(state[start - known :].mean(0))
+                    if not means[-1].isfinite().all():
+                        self.clear(slot, 0)
         return means
 
     def unfit(self) -> Unfit | None:
@@ -218,6 +220,10 @@ class RowEngine:
     def move(self, source: int, target: int, positions: int) -> None:
         """Put a row into another slot."""
         self._slots.move(source, target, positions)
+
+    def clear(self, slot: int, start: int) -> None:
+        """Forget what a slot has from a position on."""
+        self._slots.clear(slot, start)
 
     @property
     def looked_s(self) -> float:

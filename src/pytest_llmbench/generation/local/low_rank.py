@@ -115,7 +115,7 @@ class LowRank:
 
 
 def ways_told(layout: Layout) -> str | None:
-    """How parts were made so far, as reports have it; None where none were, or no way but one by one was tried."""
+    """How parts were made so far, as a run's JSON has it; None where none were, or no way but one by one was tried."""
     if not layout.ways:
         return None
     return "one by one" if set(layout.ways.values()) == {_one_by_one} else "side by side"

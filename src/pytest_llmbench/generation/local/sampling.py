@@ -34,23 +34,23 @@ def choose(logits: Tensor, keys: Sequence[int], steps: Sequence[int], sampling: 
         sampling: temperature and nucleus.
 
     Returns:
-        (rows,) int64 token ids; `NO_TOKEN` where a row's logits are no numbers.
+        (rows,) int64 token ids; `NO_TOKEN` where a row's logits are no numbers, or the largest is infinite.
     """
     import torch
 
     if sampling.greedy:
         likeliest = logits.argmax(-1, keepdim=True)
-        return _where_a_number(likeliest, logits.gather(-1, likeliest))
+        return _where(logits.gather(-1, likeliest).isfinite(), likeliest)
     log_p, tokens = _nucleus(logits.float() / sampling.temperature, sampling.top_p)
     row_keys = torch.tensor([_step_key(key, step) for key, step in zip(keys, steps, strict=True)], device=logits.device)
     scores = log_p + gumbel(row_keys[:, None], tokens)
     best = scores.argmax(1, keepdim=True)
-    return _where_a_number(tokens.gather(1, best), scores.gather(1, best))
+    return _where(~scores.gather(1, best).isnan(), tokens.gather(1, best))  # an infinite logit's probability is NaN
 
 
-def _where_a_number(tokens: Tensor, scores: Tensor) -> Tensor:
-    """Chosen tokens, (rows, 1), as (rows,), but for those with a score of NaN, which is larger than any number."""
-    return tokens.masked_fill(scores.isnan(), NO_TOKEN).squeeze(-1)
+def _where(sound: Tensor, tokens: Tensor) -> Tensor:
+    """Chosen tokens, both (rows, 1), as (rows,), but for those of rows that are not sound."""
+    return tokens.masked_fill(~sound, NO_TOKEN).squeeze(-1)
 
 
 def gumbel(keys: Tensor, tokens: Tensor) -> Tensor:

@@ -65,6 +65,12 @@ class Slots:
             for cache in kept:
                 cache[target, :positions] = cache[source, :positions]
 
+    def clear(self, slot: int, start: int) -> None:
+        """Forget a slot's positions from one on: attention reads to the end of a block, and NaN outlasts its mask."""
+        for kept in self._layers.values():
+            for cache in kept:
+                cache[slot, start:] = 0
+
     def _layer(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer; made for (…, heads, size) like those given where there are none yet."""
         if index not in self._layers:

@@ -136,9 +136,9 @@ class EngineActor:
         """Why the variant is not told of the case's tools; None where it is, or the engine does not know."""
         return self._opened.tools_left_out(case, variant) if isinstance(self._opened, KnowsTools) else None
 
-    def unmarked(self, text: str) -> str:
-        """The text without special tokens, as answers are read; as it is where the engine does not know them."""
-        return self._opened.unmarked(text) if isinstance(self._opened, KnowsMarks) else text
+    def unmarked(self, texts: Sequence[str]) -> list[str]:
+        """The texts without special tokens, as answers are read; as they are where the engine does not know them."""
+        return self._opened.unmarked(texts) if isinstance(self._opened, KnowsMarks) else list(texts)
 
     @property
     def _opened(self) -> Backend:

@@ -44,19 +44,30 @@ class RayBackend:
 
     @overload
     @classmethod
-    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener) -> RayBackend: ...
+    def opened(
+        cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, most: int | None = None
+    ) -> RayBackend: ...
 
     @overload
     @classmethod
-    def opened(cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall) -> Backend: ...
+    def opened(
+        cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall, most: int | None = None
+    ) -> Backend: ...
 
     @classmethod
     def opened(
-        cls, settings: Settings, cases: Sequence[Case], opener: Opener, *, recall: Recall | None = None
+        cls,
+        settings: Settings,
+        cases: Sequence[Case],
+        opener: Opener,
+        *,
+        recall: Recall | None = None,
+        most: int | None = None,
     ) -> Backend:
         """Join the cluster, and have each actor open an engine with `opener`, which it imports by its name.
 
-        With `recall` that is done only where it finds an answer missing; else who knows them all is returned.
+        There are no more than `most` of them, each as large as it would be among others. With `recall` that is done
+        only where it finds an answer missing; else who knows them all is returned.
 
         Raises:
             LLMBenchError: there is no such cluster, no room on it, or an engine cannot be opened.
@@ -68,6 +79,7 @@ class RayBackend:
             cluster = Cluster.joined(settings.ray)
             undone.callback(cluster.close)
             division = divided(settings.ray, cluster.nodes(), on_gpus=settings.model.device != "cpu")
+            division = dataclasses.replace(division, actors=min(division.actors, most or division.actors))
             opening = Opening(opener, settings, cases)
             if recall and (known := recall.backend(cluster, division, opening)):
                 return known
@@ -118,9 +130,9 @@ class RayBackend:
             self._left_out[key] = self._engines.ask_one("tools_left_out", case, variant)
         return self._left_out[key]
 
-    def unmarked(self, text: str) -> str:
-        """A text as an answer is read: without any variant's special tokens, where the engine knows them."""
-        told: str = self._engines.ask_one("unmarked", text)
+    def unmarked(self, texts: Sequence[str]) -> list[str]:
+        """Texts as answers are read: without any variant's special tokens, where the engine knows them."""
+        told: list[str] = self._engines.ask_one("unmarked", texts)
         return told
 
     def describe(self) -> Mapping[str, Any]:

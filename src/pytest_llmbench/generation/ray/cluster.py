@@ -76,10 +76,10 @@ class Cluster:
 
     def nodes(self) -> list[Node]:
         """The machines that are there now."""
+        alive = [(one, one["Resources"]) for one in self.ray.nodes() if one["Alive"]]
         return [
-            Node(one["NodeManagerAddress"], one["Resources"].get("CPU", 0.0), one["Resources"].get("GPU", 0.0))
-            for one in self.ray.nodes()
-            if one["Alive"]
+            Node(one["NodeManagerAddress"], has.get("CPU", 0.0), has.get("GPU", 0.0), one["NodeID"])
+            for one, has in alive
         ]
 
     def told(self) -> str:

@@ -131,13 +131,13 @@ class Engines:
         Raises:
             NotReadyError: all of them have died.
         """
-        why = "none is left"
+        why = ""
         for engine in (*self._idle, *self._streams.values()):
             try:
                 return self._ray.get(getattr(engine.handle, method).remote(*arguments))
             except self._ray.exceptions.RayActorError as error:
-                why = reason(error)
-        raise NotReadyError(f"no actor is left that could answer: {why}; start again")
+                why = f": {reason(error)}"
+        raise NotReadyError(f"no actor is left that could answer{why}; start again")
 
     def close(self) -> None:
         """End all actors."""
@@ -302,7 +302,7 @@ class Engines:
             raise error_of(told.fault.code, told.fault.message, told.fault.names)
         if told.out_of_memory:
             count = len(task.share.asked)
-            if count > 1:
+            if count > 1 and told.at_once != 1:  # else it is looked for that does not fit alone
                 sentence = N_("out of memory with %d prompts at once: they are asked again in two halves")
                 _log.warning(sentence, told.at_once or count)
             self._free(stream, task.book.too_large(task.share), ALONE)

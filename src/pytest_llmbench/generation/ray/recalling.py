@@ -1,4 +1,4 @@
-"""Whether any engine must be loaded at all: asked of one machine of the cluster before engines are opened."""
+"""Whether any engine must be loaded at all: asked of every machine of the cluster before engines are opened."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from pytest_llmbench.generation.ray.actor import EngineActor, Recollection, Reco
 from pytest_llmbench.generation.ray.opening import other_versions
 
 if TYPE_CHECKING:
-    from pytest_llmbench.cases.suites import Case
-    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.generation.backend import Backend
     from pytest_llmbench.generation.ray.cluster import Cluster
     from pytest_llmbench.generation.ray.opening import Opening
-    from pytest_llmbench.generation.ray.resources import Division
+    from pytest_llmbench.generation.ray.resources import Division, Node
 
 _PLACE_S = 15.0
 """Where the cluster has no room by then, engines are opened as if nothing were known."""
@@ -25,36 +23,53 @@ _PLACE_S = 15.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recall:
-    """What a machine that has loaded the pair before keeps of it, and what follows from that here.
+    """What machines that have loaded the pair before keep of it, and what follows from that here.
 
-    `recollect` runs there, and is None of a pair that was never loaded there. `holds` says of what it told whether
+    `recollect` runs on each, and is None of a pair that was never loaded there. `holds` says of what it told whether
     every answer is stored, and `made` makes a backend of it.
     """
 
     recollect: Recollector
     holds: Callable[[Mapping[str, Any]], bool]
-    made: Callable[[Mapping[str, Any]], Backend | None]
+    made: Callable[[Mapping[str, Any]], Backend]
 
     def backend(self, cluster: Cluster, division: Division, opening: Opening) -> Backend | None:
-        """Who knows every answer; None where engines must be opened, which tells of whatever is wrong."""
-        ray, options = cluster.ray, {"num_cpus": division.cpus, "num_gpus": division.gpus}
-        actor = ray.remote(EngineActor).options(**options, max_restarts=0, max_task_retries=0).remote()
+        """Who knows every answer; None where engines must be opened, which tells of whatever is wrong.
+
+        That is so, too, where machines that could hold an actor do not all tell of the same pair.
+        """
+        ray, settings = cluster.ray, opening.alone(division)
+        nodes = [node for node in cluster.nodes() if division.fitting([node])]
+        actors = [_placed(ray, node, division) for node in nodes]
         try:
-            if other_versions(ray.get(actor.where.remote(str(Path.cwd())), timeout=_PLACE_S)):
+            places = ray.get([actor.where.remote(str(Path.cwd())) for actor in actors], timeout=_PLACE_S)
+            if not places or any(map(other_versions, places)):
                 return None
-            told = self._told(ray, actor, opening.alone(division), ())
-            if told is None or not self.holds(told.kept):
+            found = ray.get([actor.recollected.remote(self.recollect, settings, ()) for actor in actors])
+            if not _alike(found) or not self.holds(found[0].kept):
                 return None
-            told = self._told(ray, actor, opening.alone(division), opening.cases)  # now with what adapters learnt
+            told = ray.get(actors[0].recollected.remote(self.recollect, settings, opening.cases))  # and what was learnt
         except ray.exceptions.RayError:
             return None
         finally:
-            ray.kill(actor)
+            for actor in actors:
+                ray.kill(actor)
         if told is None:
             return None
         announce_again(told.announced)
         return self.made(told.kept)
 
-    def _told(self, ray: Any, actor: Any, settings: Settings, cases: Sequence[Case]) -> Recollection | None:
-        told: Recollection | None = ray.get(actor.recollected.remote(self.recollect, settings, cases))
-        return told
+
+def _placed(ray: Any, node: Node, division: Division) -> Any:
+    """An actor on just this machine."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    options = {"num_cpus": division.cpus, "num_gpus": division.gpus, "max_restarts": 0, "max_task_retries": 0}
+    there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    return ray.remote(EngineActor).options(**options, scheduling_strategy=there).remote()
+
+
+def _alike(found: Sequence[Recollection | None]) -> bool:
+    """Whether all machines tell of a pair, and of the same one: one of them may have an adapter of yesterday."""
+    identities = [one.kept["identity"] if one else None for one in found]
+    return all(one is not None and one == identities[0] for one in identities)

@@ -16,11 +16,12 @@ _FINEST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine of the cluster: its address, and the CPUs and GPUs that it offers in all."""
+    """A machine of the cluster: its address, the CPUs and GPUs that it offers in all, and Ray's own name of it."""
 
     address: str
     cpus: float
     gpus: float
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -146,9 +147,10 @@ class VllmBackend(RowBackend):
             try:
                 for lora in self._loras.values():
                     self._engine.add_lora(lora)
-                self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest)
+                self._gaps = adapter_gaps(adapters, self._prompts, self._likeliest, self._plan.dtype)
             except BaseException:
-                self.close()  # else what is refused keeps the GPU
+                with contextlib.suppress(*ends()):  # of an engine that is dead: why it is comes next
+                    self.close()  # else what is refused keeps the GPU
                 raise
         self._load_s = time.perf_counter() - started
 
@@ -179,12 +181,8 @@ class VllmBackend(RowBackend):
 
     def _step(self) -> list[Any]:
         """What the engine made in one step. Raises NotReadyError where it cannot go on."""
-        try:
+        with _going_on():
             outputs: list[Any] = self._engine.step()
-        except ends() as error:
-            raise NotReadyError(
-                f"vLLM ended while it answered: {first_line(error)}; start again, a run that is kept can be resumed"
-            ) from error
         return outputs
 
     def _ask(self, name: str, row: Row, variant: str) -> None:
@@ -193,7 +191,8 @@ class VllmBackend(RowBackend):
         params.max_tokens = self._prompts.most_tokens
         params.stop_token_ids = sorted(self._prompts.ends(variant))
         prompt = {"prompt_token_ids": list(row.prompt)}
-        self._engine.add_request(name, prompt, params, lora_request=self._loras.get(variant))
+        with _going_on():
+            self._engine.add_request(name, prompt, params, lora_request=self._loras.get(variant))
 
     def _extend(self, row: Row, output: Any, limits: Limits, now: float, share: float) -> bool:
         """Add what a step made; True when the answer ends with it. One that ends here and not there is given up."""
@@ -222,6 +221,17 @@ class VllmBackend(RowBackend):
         while not finished:
             finished = [output for output in self._engine.step() if output.finished]
         return {token: one.logprob for token, one in finished[0].outputs[0].logprobs[0].items()}
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[None]:
+    """Inside the block an engine answers. Raises NotReadyError where it cannot go on."""
+    try:
+        yield
+    except ends() as error:
+        raise NotReadyError(
+            f"vLLM ended while it answered: {first_line(error)}; start again, a run that is kept can be resumed"
+        ) from error
 
 
 def _sampling_params(vllm: Any, sampling: Sampling) -> Any:

@@ -42,6 +42,8 @@ _BLOCKS = 1.25
 _LEAST_KV = 2**28
 _KV_SHARE = 0.25
 """Of the weights' files, where nothing is known of a model's keys and values."""
+_FAULTS: tuple[type[Exception], ...] = (ValueError, RuntimeError, OSError, KeyError, AssertionError, MemoryError)
+"""What vLLM raises where it cannot load a model."""
 _OWN_SCALES = ("alpha_pattern", "rank_pattern")
 """What PEFT scales single layers by; older versions of vLLM read neither, and take lora_alpha / r everywhere."""
 
@@ -207,7 +209,7 @@ def explained(source: Source, adapters: Mapping[str, Adapter]) -> Iterator[None]
     with _quiet():
         try:
             yield
-        except (ValueError, RuntimeError, OSError, KeyError, NotImplementedError, AssertionError, MemoryError) as error:
+        except (*ends(), *_FAULTS) as error:
             among = f" with {', '.join(one.path for one in adapters.values())}" if adapters else ""
             raise ModelError(
                 f"vLLM cannot run {source.name} ({source.path}){among}: {first_line(error)}; model.engine: "

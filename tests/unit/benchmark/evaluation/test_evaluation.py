@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -19,7 +20,7 @@ from support.fake_chat_server import DONE, FakeChatServer, chunk, started
 from support.schemas import schema
 
 from pytest_llmbench.benchmark.evaluation.document import typed_evaluation
-from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, evaluate
+from pytest_llmbench.benchmark.evaluation.evaluate import EvaluationRequest, _as_answers_are_read, _Asked, evaluate
 from pytest_llmbench.benchmark.evaluation.questions import GENERAL, RETRIEVAL, TEST
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError, UsageError
@@ -292,6 +293,20 @@ def test_the_engine_is_opened_for_all_that_it_is_asked_and_the_test_set_alone_he
     monkeypatch.setattr("pytest_llmbench.benchmark.evaluation.evaluate.open_backend", opened)
     with pytest.raises(UsageError, match="opened"):
         evaluate(settings, request_of, Count())
+
+
+def test_references_are_handed_to_the_engine_at_once_each_text_one_time() -> None:
+    handed: list[list[str]] = []
+
+    def unmarked(texts: list[str]) -> list[str]:
+        handed.append(texts)
+        return [text.upper() for text in texts]
+
+    cases = [Case(TEST, str(at), "p", (), reference=text) for at, text in enumerate(["a", None, "b", "a"])]
+    told: Any = SimpleNamespace(unmarked=unmarked)
+    read = _as_answers_are_read(_Asked(cases, None, cases[:1], None, (), frozenset()), told)
+    assert [case.reference for case in (*read.test, *read.retrieval)] == ["A", "", "B", "A", "A"]
+    assert handed == [["a", "", "b"]]
 
 
 def test_a_reference_has_no_special_tokens_as_answers_have_none(

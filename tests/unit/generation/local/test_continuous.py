@@ -15,7 +15,7 @@ from support.tiny_decoders import DECODERS, PAD, VOCABULARY, llama
 from pytest_llmbench.generation.local import slots
 from pytest_llmbench.generation.local.batch import Asked
 from pytest_llmbench.generation.local.continuous import RowEngine
-from pytest_llmbench.generation.local.drafts import MOST
+from pytest_llmbench.generation.local.drafts import MOST, Guess, Memory
 from pytest_llmbench.generation.rows import Limits, Row
 from pytest_llmbench.generation.sampling import Sampling, noise_key
 from pytest_llmbench.models.quiet import quiet_libraries
@@ -188,6 +188,12 @@ def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair:
         assert [next(rows).tokens for _ in asked] == [generated(wrapped.eval(), prompt) for prompt in asked]
 
 
+def test_what_was_found_of_adapters_parts_holds_for_fewer_rows_too(pair: Any) -> None:
+    at = engine(pair)
+    answered(at, prompts(2), adapters=ADAPTERS)
+    assert at.spared["low_rank_parts"] == at.smaller().spared["low_rank_parts"] is not None
+
+
 def test_what_prompts_share_is_read_once_a_variant(pair: Any) -> None:
     at, read = engine(pair), []
     decoder = pair.get_decoder()
@@ -220,6 +226,39 @@ def test_reading_an_answer_gives_the_hidden_state_that_was_made_while_it_was_wri
     for row, mean in zip(rows, read, strict=True):
         assert row.hidden_mean is not None
         torch.testing.assert_close(row.hidden_mean, mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("guesses", [False, True])
+def test_a_row_that_fails_spoils_nobody_who_has_its_slot_later(*, guesses: bool) -> None:
+    model, bad = llama(), 60
+    limits = Limits(frozenset({bad}), 40, 60.0)  # nobody goes on after saying it
+    asked = [prompt for prompt in prompts(6) if bad not in prompt]
+    healthy = answered(engine(model, 2), asked, limits=limits)
+    model.get_input_embeddings().weight.data[bad] = torch.nan
+    broken = [[*range(3, 40), bad], [bad]]
+    rows = answered(engine(model, 2, guesses=guesses), [*broken, *asked], limits=limits)
+    assert [row.finish for row in rows[:2]] == ["error", "error"]
+    assert all(map(same_bits, rows[2:], healthy))
+
+
+def test_a_guess_that_overflows_spoils_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, bad = llama(), 60
+    limits = Limits(frozenset({bad}), 40, 60.0)
+    asked = [prompt for prompt in prompts(6) if bad not in prompt]
+    plain = answered(engine(model), asked, limits=limits)
+    model.get_input_embeddings().weight.data[bad] = torch.nan
+    monkeypatch.setattr(Memory, "guess", lambda _memory, _most: Guess([bad], 0.99))
+    assert all(map(same_bits, answered(engine(model, guesses=True), asked, limits=limits), plain))
+
+
+def test_reading_a_text_that_overflows_spoils_no_text_in_its_slot() -> None:
+    model, bad = llama(), 60
+    texts = [([5, 6, 7, 8], 2), ([9, 10], 1)]
+    whole = engine(model, 2).read(texts)
+    model.get_input_embeddings().weight.data[bad] = torch.nan
+    at = engine(model, 2)
+    assert all(mean.isnan().all() for mean in at.read([([*range(3, 30), bad], 2)] * 2))
+    assert all(map(torch.equal, at.read(texts), whole))
 
 
 def test_long_prompts_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

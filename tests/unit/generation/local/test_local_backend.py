@@ -310,6 +310,23 @@ def test_logits_that_are_no_numbers_fail_the_answer_and_spoil_no_neighbour(
     for failed in (done[one.name, "finetuned"] for one in CASES):
         assert (failed.finish, failed.text, failed.embedding) == ("error", "", None)
         assert str(failed.error).startswith("after 0 tokens finetuned cannot answer, its logits are no numbers (NaN)")
+    assert texts(answering, CASES[::-1], "base") == whole
+    (unread,) = answering.embed([(CASES[0], dataclasses.replace(done[CASES[0].name, "base"], embedding=None))])
+    assert unread.embedding
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_text_whose_states_overflow_has_no_embedding(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, padded: bool
+) -> None:
+    if padded:
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+    answering = backend(loaded)
+    loaded.model.get_input_embeddings().weight.data[50] = torch.nan
+    said = Completion(CASES[0].name, 0, "finetuned", "w50 w20", "stop")
+    broken, whole = answering.embed([(CASES[0], said), (CASES[0], dataclasses.replace(said, text="w20 w21"))])
+    assert broken.embedding is None
+    assert whole.embedding
 
 
 def test_any_other_error_of_the_model_is_not_taken_for_a_lack_of_memory(
@@ -375,7 +392,7 @@ def test_a_base_that_writes_more_than_its_answer_is_embedded_by_the_answer_alone
 
 
 def test_a_text_is_read_without_the_special_tokens_of_any_variant(loaded: LoadedModel) -> None:
-    assert backend(loaded).unmarked("<end>w20 w21<unk>") == "w20 w21"
+    assert backend(loaded).unmarked(["<end>w20 w21<unk>", ""]) == ["w20 w21", ""]
 
 
 def _ids(text: str) -> list[int]:

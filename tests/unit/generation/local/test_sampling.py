@@ -134,12 +134,13 @@ def test_a_token_that_is_ruled_out_is_never_drawn() -> None:
 
 
 @pytest.mark.parametrize("sampling", [PLAIN, DEFAULT, Sampling(0, 0.9, do_sample=True)])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
 @pytest.mark.parametrize("width", [80, 3000])
 def test_a_row_whose_logits_are_no_numbers_has_no_token_and_its_neighbours_have_theirs(
-    sampling: Sampling, width: int
+    sampling: Sampling, width: int, number: float
 ) -> None:
     whole = torch.randn(3, width, generator=torch.Generator().manual_seed(3))
     broken = whole.clone()
-    broken[1, width - 10] = torch.nan
+    broken[1, width - 10] = number
     usual, found = (choose(logits, KEYS[:3], [0] * 3, sampling).tolist() for logits in (whole, broken))
     assert found == [usual[0], NO_TOKEN, usual[2]]

@@ -89,11 +89,11 @@ def test_a_pair_that_is_not_known_or_not_there_is_left_to_its_opening(
 
 def test_a_text_is_read_as_answers_are_where_the_engine_knows_how(actor: EngineActor) -> None:
     class Marking(Failing):
-        def unmarked(self, text: str) -> str:
-            return text.removeprefix("[TOOL_CALLS]")
+        def unmarked(self, texts: Sequence[str]) -> list[str]:
+            return [text.removeprefix("[TOOL_CALLS]") for text in texts]
 
     read = []
     for engine in (Marking(ValueError()), Failing(ValueError())):
         actor.open(lambda *_, engine=engine: engine, Settings(), [])
-        read.append(actor.unmarked("[TOOL_CALLS]open"))
-    assert read == ["open", "[TOOL_CALLS]open"]
+        read.append(actor.unmarked(["[TOOL_CALLS]open"]))
+    assert read == [["open"], ["[TOOL_CALLS]open"]]

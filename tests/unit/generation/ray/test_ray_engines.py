@@ -9,13 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.scripted_engines import scripted_case
+from support.scripted_engines import open_scripted, scripted_case
 
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.generation.ray import backend as backend_module
 from pytest_llmbench.generation.ray.actor import Opened
 from pytest_llmbench.generation.ray.backend import RayBackend
+from pytest_llmbench.generation.ray.cluster import Cluster
 from pytest_llmbench.generation.ray.engines import Engines, _Engine
+from pytest_llmbench.generation.ray.resources import Division, Node
 
 
 class ActorDiedError(Exception):
@@ -45,9 +49,9 @@ def test_one_that_died_is_passed_over_for_the_next() -> None:
     assert engines([False, True]).ask_one("tools_left_out") == "no tools"
 
 
-@pytest.mark.parametrize(("alive", "why"), [((False, False), "The node was lost"), ((), "none is left")])
+@pytest.mark.parametrize(("alive", "why"), [((False, False), ": The node was lost"), ((), "")])
 def test_where_none_is_left_that_is_told(alive: Sequence[bool], why: str) -> None:
-    with pytest.raises(NotReadyError, match=f"no actor is left that could answer: {why}; start again"):
+    with pytest.raises(NotReadyError, match=f"no actor is left that could answer{why}; start again"):
         engines(alive).ask_one("tools_left_out")
 
 
@@ -65,3 +69,23 @@ def test_an_actor_is_asked_once_for_all_cases_of_the_same_tools() -> None:
     assert [backend.tools_left_out(case, "base") for case in cases] == ["base"] * 4
     assert backend.tools_left_out(cases[0], "finetuned") == "finetuned"
     assert asked == [("suite/0000", "base"), ("suite/other", "base"), ("suite/0000", "finetuned")]
+
+
+@pytest.mark.parametrize(("most", "wanted"), [(1, Division(1, 16, 0)), (None, Division(5, 16, 0))])
+def test_one_engine_for_one_question_is_no_larger_than_each_of_many(
+    monkeypatch: pytest.MonkeyPatch, most: int | None, wanted: Division
+) -> None:
+    found: list[Division] = []
+
+    class Refuses:
+        def __init__(self, _cluster: Any, division: Division, _opening: Any) -> None:
+            found.append(division)
+            raise NotReadyError("that is enough")
+
+    nodes = [Node("small", 16, 0), Node("large", 64, 0)]
+    cluster = SimpleNamespace(nodes=lambda: nodes, close=lambda: None)
+    monkeypatch.setattr(Cluster, "joined", lambda _: cluster)
+    monkeypatch.setattr(backend_module, "Engines", Refuses)
+    with pytest.raises(NotReadyError, match="enough"):
+        RayBackend.opened(Settings(), (), open_scripted, most=most)
+    assert found == [wanted]

@@ -19,6 +19,8 @@ from pytest_llmbench.generation.vllm.backend import VllmBackend
 from pytest_llmbench.generation.vllm.loading import Plan
 from pytest_llmbench.models.sources import Source
 
+ADAPTER: Any = SimpleNamespace(path="adapters/tiny")
+
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,21 +42,42 @@ class EngineDeadError(Exception):
     """vLLM's own, of an engine in another process."""
 
 
-@pytest.mark.parametrize("kind", [RuntimeError, EngineDeadError])
-def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_again(
-    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
-) -> None:
-    named = SimpleNamespace(EngineDeadError=EngineDeadError)
-    for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions"):
+@pytest.fixture
+def dead(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> VllmBackend:
+    """A backend whose engine raises this kind of error whatever it is asked."""
+    named = SimpleNamespace(EngineDeadError=EngineDeadError, LoRARequest=lambda *_: None)
+    for name in ("vllm", "vllm.v1", "vllm.v1.engine", "vllm.v1.engine.exceptions", "vllm.lora", "vllm.lora.request"):
         monkeypatch.setitem(sys.modules, name, named)
 
-    def step() -> Any:
-        raise kind("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
+    def ended(*_: Any, **__: Any) -> Any:
+        raise request.param("CUDA error: an illegal memory access\nCUDA kernel errors might be asynchronous")
 
     backend = object.__new__(VllmBackend)
-    backend._engine = SimpleNamespace(step=step)
-    with pytest.raises(NotReadyError, match=r"illegal memory access; start again, a run that is kept can be resumed$"):
-        backend._step()
+    backend._engine = SimpleNamespace(step=ended, add_request=ended, add_lora=ended)
+    backend._vllm = SimpleNamespace(LLM=lambda: SimpleNamespace(llm_engine=backend._engine))
+    backend._source, backend._adapters = Source("tiny", "tiny", "", "hash", "folder"), {"finetuned": ADAPTER}
+    monkeypatch.setattr(backend, "close", ended)
+    return backend
+
+
+@pytest.mark.parametrize("dead", [RuntimeError, EngineDeadError], indirect=True)
+def test_an_engine_that_ends_while_it_answers_is_a_sentence_that_says_to_start_again(
+    dead: VllmBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_sampling_params", lambda *_: SimpleNamespace())
+    monkeypatch.setattr(VllmBackend, "_sampling", None)
+    dead._prompts, dead._loras = SimpleNamespace(most_tokens=8, ends=lambda _: ()), {}  # type: ignore[assignment]
+    told = r"illegal memory access; start again, a run that is kept can be resumed$"
+    with pytest.raises(NotReadyError, match=told):
+        dead._step()
+    with pytest.raises(NotReadyError, match=told):
+        dead._ask("a", Row(0, [1], 0), "base")
+
+
+@pytest.mark.parametrize("dead", [RuntimeError, EngineDeadError], indirect=True)
+def test_an_engine_that_ends_while_it_is_opened_is_a_sentence_about_the_model(dead: VllmBackend) -> None:
+    with pytest.raises(ModelError, match=r"^vLLM cannot run tiny .*: CUDA error: an illegal memory access; model"):
+        dead._open({})
 
 
 @pytest.mark.parametrize(
