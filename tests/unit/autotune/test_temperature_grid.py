@@ -211,9 +211,9 @@ def lost_where_hot(lost: Behaviour, easy: str) -> Behaviour:
     return behave
 
 
-def grid_of(behaviour: Behaviour, metrics: MetricRegistry) -> TemperatureGrid:
+def grid_of(behaviour: Behaviour, metrics: MetricRegistry, timeout_s: float = 30) -> TemperatureGrid:
     fake = FakeChatServer(behaviour)
-    given = {"generation.temperature": "0.3", "load.temperatures": "0.3, 1.0", "generation.timeout": "0.5"}
+    given = {"generation.temperature": "0.3", "load.temperatures": "0.3, 1.0", "generation.timeout": str(timeout_s)}
     try:
         settings = settings_for(fake.url, **given, **{"server.retries": "0", "server.concurrency": "32"})
         return asyncio.run(temperature_grid(settings, CASES, metrics))
@@ -222,14 +222,14 @@ def grid_of(behaviour: Behaviour, metrics: MetricRegistry) -> TemperatureGrid:
 
 
 @pytest.mark.parametrize(
-    "lost",
-    [thinking(chunk(finish="length") + DONE), thinking(), silent, refusing(400, "too hot")],
+    ("lost", "timeout_s"),
+    [(thinking(chunk(finish="length") + DONE), 30), (thinking(), 3), (silent, 3), (refusing(400, "too hot"), 30)],
     ids=["endless thinking", "thinking until the time-out", "time-out", "error"],
 )
-def test_a_lost_answer_is_the_worst_and_not_left_out(lost: Behaviour) -> None:
+def test_a_lost_answer_is_the_worst_and_not_left_out(lost: Behaviour, timeout_s: float) -> None:
     """A temperature at which the hard cases are lost would be compared on the easy cases alone."""
     registry = default_metrics(MetricsSettings(reference=("repetition",)), VOCABULARY)
-    hot = grid_of(lost_where_hot(lost, "je monte le volume du son"), registry)["points"][-1]
+    hot = grid_of(lost_where_hot(lost, "je monte le volume du son"), registry, timeout_s)["points"][-1]
     known = {name: (mean["mean"], mean["count"]) for name, mean in hot["scores"].items()}
     assert (known["keywords"], known["repetition"]) == ((0.5, 12), (0.5, 12))
     assert hot["against"]["keywords"]["outcome"] == "worse"
