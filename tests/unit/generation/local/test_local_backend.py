@@ -320,7 +320,7 @@ def test_a_text_whose_states_overflow_has_no_embedding(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, padded: bool
 ) -> None:
     if padded:
-        monkeypatch.setattr(RowEngine, "unfit", lambda _: "its attention cannot be replaced")
+        monkeypatch.setattr(RowEngine, "unfit", lambda _: Unfit("its attention cannot be replaced"))
     answering = backend(loaded)
     loaded.model.get_input_embeddings().weight.data[50] = torch.nan
     said = Completion(CASES[0].name, 0, "finetuned", "w50 w20", "stop")

@@ -74,7 +74,9 @@ def test_gpu_memory_is_shown_as_in_the_reference(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: [18.5, 8.2][index] * GIB)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: [20.1, 10.5][index] * GIB)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=24 * GIB))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=24 * GIB, major=8, minor=6)
+    )
     assert gpu_memory_lines() == [
         "GPU 0: 18.5GB / 20.1GB reserved / 24.0GB total",
         "GPU 1: 8.2GB / 10.5GB reserved / 24.0GB total",
