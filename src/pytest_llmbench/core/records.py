@@ -19,6 +19,18 @@ Reasons = Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
 """metric -> variant -> what is wrong with the answer, one object a fault: its `reason`, and what tells more of it."""
 
 
+def ended_in_thought(text: str, reasoning: str | None) -> bool:
+    """Whether a model's answer ended before its thinking did."""
+    return bool(reasoning) and not text
+
+
+def is_answer(text: str, reasoning: str | None, finish: str) -> bool:
+    """Whether there is an answer to judge: it did not fail, time out before it began, or end in its thinking."""
+    if finish == "error" or ended_in_thought(text, reasoning):
+        return False
+    return finish != "timeout" or text != ""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completion:
     """One variant's answer to one case.
@@ -54,14 +66,12 @@ class Completion:
     @property
     def only_reasoned(self) -> bool:
         """Whether it ended before its thinking did."""
-        return bool(self.reasoning) and not self.text
+        return ended_in_thought(self.text, self.reasoning)
 
     @property
     def answered(self) -> bool:
-        """Whether there is an answer to judge: it did not fail, time out before it began, or end in its thinking."""
-        if self.finish == "error" or self.only_reasoned:
-            return False
-        return self.finish != "timeout" or self.text != ""
+        """Whether there is an answer to judge."""
+        return is_answer(self.text, self.reasoning, self.finish)
 
     @property
     def tokens_per_s(self) -> float | None:

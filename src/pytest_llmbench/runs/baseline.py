@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_llmbench.core import files
 from pytest_llmbench.core.locale import words
-from pytest_llmbench.core.records import SCHEMA_VERSION
+from pytest_llmbench.core.records import SCHEMA_VERSION, ended_in_thought
 from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
@@ -177,7 +177,7 @@ def _is_lost(answer: Mapping[str, Any]) -> bool:
 
 def _only_reasoned(answer: Mapping[str, Any]) -> bool:
     """Whether it ended in its thinking: older runs scored it all the same, some metrics at their best."""
-    return bool(answer.get("reasoning") and not answer["text"])
+    return ended_in_thought(answer["text"], answer.get("reasoning"))
 
 
 def _rounded(score: float | None) -> float | None:

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from pytest_llmbench.core.records import BASE
+from pytest_llmbench.core.records import BASE, ended_in_thought, is_answer
 from pytest_llmbench.runs.result_parts import ResultParts
 
 VerdictOutcome = Literal["pass", "fail", "inconclusive"]
@@ -214,13 +214,12 @@ class AnswerDocument(TypedDocument):
     @property
     def only_reasoned(self) -> bool:
         """Whether it ended before its thinking did."""
-        return bool(self.reasoning) and not self.text
+        return ended_in_thought(self.text, self.reasoning)
 
     @property
     def answered(self) -> bool:
-        """Whether there was an answer to judge, as `Completion.answered` has it."""
-        failed = self.finish == "error" or self.error is not None
-        return not (failed or self.only_reasoned or (self.finish == "timeout" and not self.text))
+        """Whether there was an answer to judge."""
+        return self.error is None and is_answer(self.text, self.reasoning, self.finish)
 
     @property
     def told(self) -> str | None:
