@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmbench.core import machine
 from pytest_llmbench.core.errors import UsageError, naming
 from pytest_llmbench.finetune.checkpoints import whole_checkpoint
 from pytest_llmbench.finetune.processes import process_count
@@ -194,10 +195,10 @@ def planned_steps(chosen: Hyperparameters, rows: int) -> int:
 
 def has_bfloat16(device: str) -> bool:
     """Whether computing in bfloat16 is faster than in float32; where the instructions lack, emulation is slower."""
+    if device == "cpu":
+        return machine.has_bfloat16()
     import torch
 
-    if device == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported())  # noqa: SLF001  # its public form came with PyTorch 2.10
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
