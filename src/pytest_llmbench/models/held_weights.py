@@ -27,6 +27,8 @@ that every process of a session, and the next run, decides alike."""
 
 _ROWS, _POSITIONS = 32, 512
 """The answers at once, and the tokens of each with its prompt, that must find room beside the weights."""
+_MORE_ROWS = 64
+"""The answers at once where these find room too: a step takes less than twice as long for twice as many."""
 _ANSWERING = 0.25
 """The share of the weights that answers may take where the model's shapes are not known."""
 
@@ -79,6 +81,17 @@ def held_bytes(model: Any, size: int) -> int:
     return size * count
 
 
+def most_rows(loaded: LoadedModel) -> int:
+    """The answers that a CPU works on at once: more where weights and answers keep to their share of all memory.
+
+    Where the model's shapes are not known, it is the fewer.
+    """
+    import torch
+
+    known = _answering(loaded, getattr(torch, loaded.dtype).itemsize, _MORE_ROWS)
+    return _MORE_ROWS if known and loaded.footprint + known <= _SHARE["cpu"] * total_memory() else _ROWS
+
+
 def _why_packed(loaded: LoadedModel, hold: str, needed: int, size: int) -> str | None:
     total, free = _memory(loaded.device)
     wanted = needed + _answering_bytes(loaded, needed, size)
@@ -101,16 +114,24 @@ def _why_packed(loaded: LoadedModel, hold: str, needed: int, size: int) -> str |
 
 
 def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
-    try:
-        architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
-    except ModelError:
+    known = _answering(loaded, size, _ROWS)
+    if known is None:
         _log.warning(
             N_("%s: its shapes are unknown, so the memory that answers take is reckoned as %.0f %% of the weights"),
             loaded.source.name,
             100 * _ANSWERING,
         )
         return int(weights * _ANSWERING)
-    return sum(estimate_answering(architecture, size, rows=_ROWS, positions=_POSITIONS).values())
+    return known
+
+
+def _answering(loaded: LoadedModel, size: int, rows: int) -> int | None:
+    """Bytes that so many answers take beside the weights; None where the model's shapes are not known."""
+    try:
+        architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
+    except ModelError:
+        return None
+    return sum(estimate_answering(architecture, size, rows=rows, positions=_POSITIONS).values())
 
 
 def _memory(device: str) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from pytest_llmbench.core.errors import ModelError
 from pytest_llmbench.core.settings import Settings
 from pytest_llmbench.models.adapter_loading import attach
 from pytest_llmbench.models.adapters import read_adapter
-from pytest_llmbench.models.held_weights import fast_dtype, held_bytes, hold_weights
+from pytest_llmbench.models.held_weights import fast_dtype, held_bytes, hold_weights, most_rows
 from pytest_llmbench.models.loaded import LoadedModel
 from pytest_llmbench.models.loading import load_base
 from pytest_llmbench.models.sources import Source, resolve
@@ -158,3 +158,12 @@ def test_a_cpu_computes_in_what_it_has_instructions_for(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
     assert fast_dtype("bfloat16", "cpu") == expected
     assert fast_dtype("bfloat16", "cuda:0") == "bfloat16"
+
+
+def test_more_rows_are_answered_at_once_where_memory_has_room_for_them(
+    tiny: Source, settings_with: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = held(tiny, settings_with(hold="dequantized"))
+    assert most_rows(loaded) == 64
+    monkeypatch.setattr("pytest_llmbench.models.held_weights.total_memory", lambda: 4 * loaded.footprint)
+    assert most_rows(loaded) == 32

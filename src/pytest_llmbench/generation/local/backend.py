@@ -31,6 +31,7 @@ from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
 from pytest_llmbench.models.chat_templates import prompt_forms
 from pytest_llmbench.models.hashing import config_hash
+from pytest_llmbench.models.held_weights import most_rows
 from pytest_llmbench.models.loaded import peft_name
 from pytest_llmbench.models.loading_errors import is_out_of_memory
 from pytest_llmbench.models.tokenizers import context_tokens
@@ -319,8 +320,8 @@ class LocalBackend(ReadsPrompts):
             torch.set_num_threads(threads)
             if wanted is None:
                 by_rows = {rows: _least_seconds(self._one_step(rows)) for rows in (few, many)}
-                rows = rows_at_once(by_rows)
-                wanted = max(1, rows // self._together) if self._exact else rows
+                rows = rows_at_once(by_rows, most_rows(self._loaded))
+                wanted = max(1, rows // self._together)
         _log.info("%d threads, %d prompts at once (seconds a step by threads: %s)", threads, wanted, step_s)
         return Calibration(threads, wanted, step_s)
 

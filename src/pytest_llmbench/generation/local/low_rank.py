@@ -18,7 +18,7 @@ from pytest_llmbench.generation.local.products import timed
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LOOK_S = 0.003  # each way is looked at for so long at most, once at least
+_LOOK_S = 0.001  # each way is looked at for so long at most, once at least
 
 Way = Callable[["LowRank", "Tensor", "Tensor", Layout], None]
 """Adds the parts to the first tensor, (rows, outputs), which are made of the second, (rows, inputs)."""

@@ -53,4 +53,8 @@ def test_the_least_time_of_each_number_of_threads_counts_and_each_is_tried_twice
     ],
 )
 def test_many_rows_are_answered_at_once_where_that_is_faster(step_s: dict[int, float], rows: int) -> None:
-    assert rows_at_once(step_s) == rows
+    assert rows_at_once(step_s, 32) == rows
+
+
+def test_more_rows_are_answered_at_once_where_there_is_room() -> None:
+    assert rows_at_once({16: 0.1, 32: 0.15}, 64) == 64
