@@ -200,7 +200,7 @@ def _model(source: Source, settings: ModelSettings, config: Any, *, quantization
             f"{source.path}: {len(missing)} weights are missing ({missing[0]}, …) and would be random; "
             "fetch or convert the model again"
         )
-    _spare_odd_shapes(model)
+    _spare_packed_kernel(model)
     return model
 
 
@@ -229,11 +229,16 @@ def _experts_too(quantization: str) -> contextlib.AbstractContextManager[None]:
     return quantizing_experts()
 
 
-def _spare_odd_shapes(model: Any) -> None:
-    """Keep layers of unusual shapes off bitsandbytes' AVX512-BF16 kernel, where an assertion would end the answer."""
+def _spare_packed_kernel(model: Any) -> None:
+    """Keep layers off bitsandbytes' AVX512-BF16 kernel that it does not serve as asked.
+
+    In unusual shapes an assertion would end the answer, and whatever `compute_dtype` says it computes in bfloat16.
+    """
+    import torch
+
     for module in model.modules():
         if getattr(module, "support_avx512bf16_for_cpu", False) and (
-            module.out_features % _PACKED_ROWS or module.in_features % _BLOCK
+            module.out_features % _PACKED_ROWS or module.in_features % _BLOCK or module.compute_dtype != torch.bfloat16
         ):
             module.support_avx512bf16_for_cpu = False
 

@@ -452,7 +452,7 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
     monkeypatch.setattr("pytest_llmbench.generation.local.backend.step_seconds", measured)
     monkeypatch.setattr("pytest_llmbench.generation.local.backend._least_seconds", least)
     chosen = backend(loaded, batch_size="auto", threads="auto", timeout=10).describe()
-    assert (chosen["threads"], chosen["batch_size"]) == (2, 16)  # 32 rows at once, of two variants
+    assert (chosen["threads"], chosen["batch_size"]) == (2, 32)  # 64 rows at once, of two variants
     assert torch.get_num_threads() == 2
 
 
