@@ -18,6 +18,8 @@ class Terminal:
 
     def __init__(self, *, isatty: bool) -> None:
         self.isatty, self.written = isatty, ""
+        writer = SimpleNamespace(width_of_current_line=0)
+        self.config = SimpleNamespace(get_terminal_writer=lambda: writer)
 
     def ensure_newline(self) -> None:
         self.written += "|"
@@ -53,6 +55,18 @@ def test_what_stays_takes_the_place_of_what_was_renewed() -> None:
     line.say("stays")
     line.show("two")
     assert terminal.written == "|<one<llmbench: stays\n|<two"
+
+
+def test_what_is_said_after_the_dots_of_a_quiet_run_has_a_line_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+        from pytest_llmbench.plugin.progress import LiveLine
+
+        def pytest_sessionfinish(session):
+            LiveLine(session.config, visible=True).say("done")
+    """)
+    pytester.makepyfile("def test_one(): pass")
+    result = pytester.runpytest_inprocess("-q", "-p", "no:llmbench", "-p", "no:asyncio")
+    result.stdout.fnmatch_lines([".*[[]100%]", "llmbench: done"], consecutive=True)
 
 
 def test_elsewhere_each_line_stays() -> None:

@@ -78,6 +78,8 @@ class LiveLine:
         with self._writing, self._uncaptured():
             if not self._on_screen:
                 self._reporter.ensure_newline()
+                if self._reporter.config.get_terminal_writer().width_of_current_line:  # with -q it does not say
+                    self._reporter.write_line("")
             if renew or self._on_screen:  # a line that stays takes the place of the one that was renewed
                 self._reporter.rewrite(line, erase=True)
             if not renew:
