@@ -75,13 +75,13 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
     from pytest_llmbench.benchmark.asking_again import ask_again, same_weights, settings_as_asked
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.runs.document import build_document
-    from pytest_llmbench.runs.history import finish, new_folder
+    from pytest_llmbench.runs.history import finish, new_side_folder
     from pytest_llmbench.runs.storage import write_json
 
     about = accepted.comparable.metadata
     count = AnswerCount()
     token = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}-baseline"  # several may share the folder
-    folder = new_folder(now.output.report_dir, token)
+    folder = new_side_folder(now.output.report_dir, token)
     try:
         settings = settings_as_asked(about, accepted.name, now)
         questions = _questions(accepted, settings, folder, metrics_from, count)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from pytest_llmbench.core.extras import required
 from pytest_llmbench.metrics.degeneration import repetition, runaway_dialogue
 from pytest_llmbench.metrics.similarity import semantic_similarity
-from pytest_llmbench.metrics.text import Spelling
+from pytest_llmbench.metrics.text import Spelling, eliding_words
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 _SAYS_SOMETHING = frozenset("%‰#@&_/\\§")  # punctuation to Unicode, part of what was said to a reader: 5 %, C#
 _SIGN = re.compile(r"[-\N{EN DASH}](?=[^\w\s]*\d|\w\b)")  # of a number, of an amount, or of x
-
-_ELIDED = "l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu|quoiqu"
-_WORD = re.compile(rf"\b(?:{_ELIDED})'|[^\W_]+(?:'[^\W_]+)*")
 
 _OF_ONE = 100.0
 
@@ -96,8 +93,9 @@ class FrenchWords:
     """The tokenizer that rouge-score is handed; case and the shape of apostrophes do not matter, accents do.
 
     rouge-score's own keeps `[a-z0-9]` only: "été" becomes "t", and "l'élève" "l l ve". Here a word is letters, digits
-    and accents of any script; an apostrophe ends the elided word it belongs to ("l'élève" is "l'" and "élève",
-    "aujourd'hui" one word), and hyphens part words ("rendez-vous" is "rendez" and "vous").
+    and accents of any script, a single letter in those written without spaces; an apostrophe ends the elided word it
+    belongs to ("l'élève" is "l'" and "élève", "aujourd'hui" one word), and hyphens part words ("rendez-vous" is
+    "rendez" and "vous").
     """
 
     def __init__(self) -> None:
@@ -105,7 +103,7 @@ class FrenchWords:
 
     def tokenize(self, text: str) -> list[str]:
         """The words of a text."""
-        return _WORD.findall(self._spelling.normalise(text))
+        return eliding_words(self._spelling.normalise(text))
 
 
 def rouge(kind: str) -> AnswerMetric:

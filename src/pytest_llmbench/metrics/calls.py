@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmbench.cases.tools import LEFT_OUT, ExpectedCall, ExpectedCalls, argument_schema, name_of
 from pytest_llmbench.metrics.bfcl_calls import bfcl_judge
 from pytest_llmbench.metrics.call_faults import CallFault, Judge, Made, Reason
+from pytest_llmbench.metrics.text import Spelling
 from pytest_llmbench.models.call_forms import read_calls
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
     from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric, Reasons
-    from pytest_llmbench.metrics.text import Spelling
 
+_AS_WRITTEN = Spelling(case_sensitive=True, accent_sensitive=True)
 _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
     (bool, "boolean"),
     ((int, float), "number"),
@@ -166,13 +167,13 @@ def _schema_judge(spelling: Spelling) -> Judge:
             return [CallFault("wrong tool", name, expected=expected.name)]
         if not isinstance(arguments, Mapping):
             return [CallFault("unreadable call", name, found=arguments)]
-        found = list(_missing(expected, arguments))
+        found = list(_missing(expected, arguments, spelling))
         for argument, value in arguments.items():
             schema = argument_schema(expected.parameters or {}, argument)
             if argument not in expected.arguments:
-                if not _is_default(value, schema):
+                if not _is_default(value, schema, spelling):
                     found.append(CallFault("unexpected argument", name, argument, found=value))
-            elif argument in expected.optional and _is_default(value, schema):
+            elif argument in expected.optional and _is_default(value, schema, spelling):
                 continue  # says what leaving it out says
             elif fault := _fault(value, expected.arguments[argument], schema, spelling, argument in expected.optional):
                 found.append(CallFault(fault, name, argument, list(expected.arguments[argument]), value))
@@ -181,17 +182,20 @@ def _schema_judge(spelling: Spelling) -> Judge:
     return judge
 
 
-def _missing(expected: ExpectedCall, arguments: Mapping[str, Any]) -> Iterator[CallFault]:
+def _missing(expected: ExpectedCall, arguments: Mapping[str, Any], spelling: Spelling) -> Iterator[CallFault]:
     for argument, allowed in expected.arguments.items():
         if argument in arguments or argument in expected.optional:
             continue
         schema = argument_schema(expected.parameters or {}, argument)
-        if "default" not in schema or schema["default"] not in allowed:
+        if not any(_is_default(value, schema, spelling) for value in allowed):
             yield CallFault("missing argument", expected.name, argument, list(allowed))
 
 
-def _is_default(value: Any, schema: Mapping[str, Any]) -> bool:
-    return "default" in schema and type(value) is type(schema["default"]) and value == schema["default"]
+def _is_default(value: Any, schema: Mapping[str, Any], spelling: Spelling) -> bool:
+    """Whether the value is the argument's default, by the rules for values; of a list of names, as it is written."""
+    if "default" not in schema:
+        return False
+    return _equal(value, schema["default"], _AS_WRITTEN if "enum" in schema else spelling)
 
 
 def _fault(

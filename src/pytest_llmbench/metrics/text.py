@@ -41,6 +41,9 @@ _TIES = frozenset("\u1039\u17d2")  # what puts the next letter under the last on
 _LOOKS = frozenset(map(chr, range(0xFE00, 0xFE10)))  # marks that choose a sign's look, as a picture or not
 _MARK = "\u0300"
 _WORD = re.compile(f"[{_WITHOUT_SPACES}]{_MARK}*|(?:(?![{_WITHOUT_SPACES}])\\w{_MARK}*)+")
+_ELIDED = "l|d|j|m|t|s|n|c|qu|jusqu|lorsqu|puisqu|quoiqu"
+_LETTERS = f"(?:(?![{_WITHOUT_SPACES}])[^\\W_]{_MARK}*)+"
+_ELIDING_WORD = re.compile(f"\\b(?:{_ELIDED})'|[{_WITHOUT_SPACES}]{_MARK}*|{_LETTERS}(?:'{_LETTERS})*")
 _HYPHEN = re.compile(r"(?<=\w)-(?=\w)")
 
 
@@ -121,5 +124,18 @@ def is_mark(character: str) -> bool:
 
 def words(text: str) -> list[str]:
     """The words of a text; in scripts that are written without spaces, each letter is one."""
+    return _matches(_WORD, text)
+
+
+def eliding_words(text: str) -> list[str]:
+    """As `words`, where an apostrophe ends the French word that it shortens and belongs to any other: l', aujourd'hui.
+
+    Underscores part words.
+    """
+    return _matches(_ELIDING_WORD, text)
+
+
+def _matches(pattern: re.Pattern[str], text: str) -> list[str]:
+    """What the pattern finds where each mark, of which it knows one, belongs to the letter before it."""
     bare = text if text.isascii() else "".join(_MARK if is_mark(character) else character for character in text)
-    return [text[slice(*match.span())] for match in _WORD.finditer(bare)]
+    return [text[slice(*match.span())] for match in pattern.finditer(bare)]

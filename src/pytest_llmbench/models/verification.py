@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PROMPT = "Bonjour ! Ouvre Chrome, puis monte le son."
 _TOKENS = 32
-"""The least of them: PyTorch's attention on a CPU makes zeros of a query that is no number and sees fewer than 16 keys."""
+"""The least of them: PyTorch's attention on a CPU makes zeros of a query of NaN that sees fewer than 16 keys."""
 _SAME = 1e-5
 """Largest gap between equal computations, as a share of the largest logit; it was 0 wherever it was measured."""
 

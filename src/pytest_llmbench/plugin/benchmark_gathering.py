@@ -56,6 +56,7 @@ class BenchmarkGathering(Gathering):
         self._results: dict[tuple[str, int], CaseResult] = {}
         self._places: dict[str, tuple[str, int]] = {}
         self._skipped: dict[tuple[str, int], int] = {}
+        self._skipped_inside: dict[tuple[str, int], set[str]] = {}
         self._running: dict[tuple[str, int], set[str]] = {}
         self._started = time.monotonic()
         self._held, self._at_work = False, contextlib.ExitStack()
@@ -79,7 +80,7 @@ class BenchmarkGathering(Gathering):
             else:
                 running.add(report.nodeid)
         for name, epoch in getattr(report, SKIPPED, ()):
-            self._skipped[name, epoch] = 1
+            self._skipped_inside.setdefault((name, epoch), set()).add(report.nodeid)
         if data := getattr(report, RESULT, None):
             result = CaseResult.from_json(data)
             place = self._places[report.nodeid] = (result.case, result.epoch)
@@ -173,7 +174,11 @@ class BenchmarkGathering(Gathering):
     def _left_out(self) -> int:
         """How many of the planned cases were skipped by every test that asked for them."""
         asked = self._results.keys() | {place for place, items in self._running.items() if items}
-        return sum(cases for place, cases in self._skipped.items() if place not in asked)
+        whole = sum(cases for place, cases in self._skipped.items() if place not in asked)
+        return whole + sum(
+            place not in asked and not any(nodes & items and items - nodes for items in self._running.values())
+            for place, nodes in self._skipped_inside.items()  # of chunks, each run by one item of every test
+        )
 
     def _settled(self, variants: Sequence[str], folder: Path) -> ResultParts | None:
         """The results that chunks have brought, with those of other tests; None where no test had chunks."""

@@ -9,6 +9,7 @@ from pytest_llmbench.core.locale import N_, Words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.judgement import against_base, is_proved
+from pytest_llmbench.reports.pairing import relative_change
 from pytest_llmbench.reports.score_remarks import calibrated_cosine
 from pytest_llmbench.runs.comparison import (
     Comparison,
@@ -163,9 +164,11 @@ def _worse_categories(document: RunDocument, comparison: Comparison | None, say:
     worse = []
     for category in document.by_category:
         inside = comparison.within(category)
-        if inside.base_mean is not None and inside.tuned_mean is not None and inside.tuned_mean < inside.base_mean:
-            change = say.number(inside.tuned_mean - inside.base_mean, signed=True)
-            worse.append(f"{category} ({change})")
+        if inside.base_mean is None or inside.tuned_mean is None:
+            continue
+        change = inside.tuned_mean - inside.base_mean
+        if relative_change(change, higher=True) == "worse":
+            worse.append(f"{category} ({say.number(change, signed=True)})")
     if worse:
         yield say(
             "{variant} is worse than the base in: {categories}. Look at these before shipping.",

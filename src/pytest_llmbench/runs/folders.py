@@ -46,6 +46,11 @@ def new_folder(report_dir: Path, token: str) -> Path:
     return report_dir / "runs" / f"{_PREFIX}{token}"
 
 
+def new_side_folder(report_dir: Path, token: str) -> Path:
+    """As `new_folder`, for a run that nobody goes on with: what resumes a session never takes it."""
+    return report_dir / "runs" / f".{_PREFIX}{token}"
+
+
 def unfinished(report_dir: Path, wanted: str | None = None) -> Path | None:
     """The folder of the run to go on with: the newest unfinished one, or the one that is named.
 

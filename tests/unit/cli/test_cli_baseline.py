@@ -130,13 +130,13 @@ def test_the_accepted_model_is_asked_again_with_a_fresh_seed(measured: Path) -> 
 def test_two_that_ask_in_the_same_second_journal_into_folders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens: list[str] = []
 
-    def new_folder(report_dir: Path, token: str) -> Path:
+    def new_side_folder(report_dir: Path, token: str) -> Path:
         tokens.append(token)
-        return folders.new_folder(report_dir, token)
+        return folders.new_side_folder(report_dir, token)
 
     usual = time.strftime
     monkeypatch.setattr(time, "strftime", lambda form, *at: "now" if form.startswith("%Y%m%d") else usual(form, *at))
-    monkeypatch.setattr("pytest_llmbench.runs.history.new_folder", new_folder)
+    monkeypatch.setattr("pytest_llmbench.runs.history.new_side_folder", new_side_folder)
     for _ in range(2):
         assert llmbench("baseline", "mine").exit_code == 0
     assert len({*tokens}) == 2

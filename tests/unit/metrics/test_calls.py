@@ -98,6 +98,29 @@ def test_lists_objects_and_defaults(given: dict[str, Any], made: dict[str, Any],
     assert (told(expected, ("refund", {"order": "1", **made})) == []) is right
 
 
+@pytest.mark.parametrize(
+    ("schema", "allowed", "made", "right"),
+    [
+        ({"type": "number", "default": 20}, None, {"n": 20.0}, True),
+        ({"type": "string", "default": "Celsius"}, None, {"n": "celsius"}, True),
+        ({"type": "string", "default": "Celsius"}, ["celsius"], {}, True),
+        ({"type": "string", "enum": ["celsius", "Celsius"], "default": "Celsius"}, ["celsius"], {}, False),
+        ({"type": "boolean", "default": True}, None, {"n": 1}, False),
+    ],
+)
+def test_a_default_is_compared_as_values_are(
+    schema: dict[str, Any],
+    allowed: list[str] | None,
+    made: dict[str, Any],
+    right: bool,  # noqa: FBT001
+) -> None:
+    tools = (as_openai({"name": "look", "parameters": {"type": "object", "properties": {"n": schema}}}),)
+    calls = [{"name": "look", "arguments": {} if allowed is None else {"n": allowed}}]
+    messages = ({"role": "user", "content": "look"},)
+    asked = Case("shop", "a", "look", messages, tools=tools, calls=expected_calls(calls, tools))
+    assert (call_faults(asked, answered(("look", made)), LOOSE) == []) is right
+
+
 def test_definitions_and_unions_as_pydantic_writes_them() -> None:
     place = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
     properties = {"to": {"$ref": "#/$defs/Place"}, "days": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}

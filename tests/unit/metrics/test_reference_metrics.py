@@ -93,6 +93,11 @@ def test_words_are_cut_as_french_cuts_them() -> None:
     ]  # fmt: skip
 
 
+def test_words_of_other_scripts_keep_their_vowel_signs_or_stand_letter_by_letter() -> None:
+    assert FrenchWords().tokenize("हिन्दी भाषा") == ["हिन्दी", "भाषा"]
+    assert FrenchWords().tokenize("今天很好。a_b") == ["今", "天", "很", "好", "a", "b"]
+
+
 def test_corpus_scores_are_those_of_sacrebleu_and_carry_its_signature() -> None:
     found = corpus_scores([REFERENCE, REFERENCE], [REFERENCE, REFERENCE])
     assert found["bleu"] == pytest.approx(100)

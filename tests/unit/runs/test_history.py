@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pytest_llmbench.runs.history import (
     find_run,
     finish,
     new_folder,
+    new_side_folder,
     read_in_turn,
     save,
     saved_runs,
@@ -51,6 +53,14 @@ def test_the_run_that_was_last_written_to_is_resumed(tmp_path: Path) -> None:
     newest = started(tmp_path, "a-newer")
     new_folder(tmp_path, "without-answers").mkdir()
     assert unfinished(tmp_path) == newest
+
+
+def test_a_run_beside_the_session_is_never_what_is_resumed(tmp_path: Path) -> None:
+    older = started(tmp_path, "stopped", age_s=60)
+    beside = new_side_folder(tmp_path, "baseline")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(older, beside)
+    assert unfinished(tmp_path) == older
 
 
 def test_a_run_is_resumed_by_name_or_path(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ Each becomes a case, so that they are answered in the same batches, by the same 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import logging
 import random
+import re
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +35,7 @@ WORDLESS = "{passages}\n\n{question}"
 
 PLACES = ("passages", "question")
 """What stands in the text that the retrieval variants are asked."""
+_PLACE = re.compile(rf"\{{({'|'.join(PLACES)})\}}")
 
 GENERAL_FILE = Path("data/general.jsonl")
 
@@ -61,7 +64,8 @@ def read_test_set(path: Path) -> list[Case]:
     Raises:
         UsageError: the file is unreadable, or a row is wrong; with its line.
     """
-    return [_case(path, numbered) for numbered in stream_rows(path)]
+    ids = _Ids()
+    return [_case(path, numbered, ids.of(numbered.line)) for numbered in stream_rows(path)]
 
 
 def drawn(cases: list[Case], limit: int | None, seed: int) -> list[Case]:
@@ -74,7 +78,8 @@ def drawn(cases: list[Case], limit: int | None, seed: int) -> list[Case]:
 def with_passages(case: Case, passages: Sequence[Passage], template: str) -> Case:
     """The same question, to be answered from the passages."""
     shown = "\n\n".join(f"[{number}] {_cut(passage.text)}" for number, passage in enumerate(passages, start=1))
-    content = template.replace("{passages}", shown or "-").replace("{question}", case.prompt)
+    said = {"passages": shown or "-", "question": case.prompt}
+    content = _PLACE.sub(lambda place: said[place[1]], template)  # at once: a passage may hold such a place itself
     messages = (*case.messages[:-1], {**case.messages[-1], "content": content})
     return dataclasses.replace(case, category=RETRIEVAL, prompt=content, messages=messages)
 
@@ -106,21 +111,33 @@ def read_general(path: Path, only: Collection[str] = ()) -> General:
 
 
 def _general(path: Path, rows: Iterable[tuple[int, Mapping[str, Any]]]) -> General:
-    texts, questions = [], []
+    texts, questions, ids = [], [], _Ids()
     for line, row in rows:
         if _said(row.get("text")):
             texts.append(row["text"])
         else:
-            questions.append(_general_case(path, line, row))
+            questions.append(_general_case(path, line, row, ids.of(line)))
     return General(tuple(texts), tuple(questions))
 
 
-def _case(path: Path, numbered: NumberedRow) -> Case:
+class _Ids:
+    """Names rows by their lines; rows of a JSON file may share one, and answers are told apart by these names."""
+
+    def __init__(self) -> None:
+        self._seen: collections.Counter[int] = collections.Counter()
+
+    def of(self, line: int) -> str:
+        """The line, with a number behind it from its second row on."""
+        self._seen[line] += 1
+        return str(line) if self._seen[line] == 1 else f"{line}-{self._seen[line]}"
+
+
+def _case(path: Path, numbered: NumberedRow, name: str) -> Case:
     row = numbered.row
     tool = row.get("tool")
     return Case(
         TEST,
-        str(numbered.line),
+        name,
         row["prompt"][-1]["content"],
         tuple(row["prompt"]),
         tool=tool if isinstance(tool, str) else None,
@@ -130,10 +147,10 @@ def _case(path: Path, numbered: NumberedRow) -> Case:
     )
 
 
-def _general_case(path: Path, line: int, record: Mapping[str, Any]) -> Case:
+def _general_case(path: Path, line: int, record: Mapping[str, Any], name: str) -> Case:
     question = record["question"]
     message = {"role": "user", "content": question}
-    return Case(GENERAL, str(line), question, (message,), language=record.get("language"), source=f"{path}:{line}")
+    return Case(GENERAL, name, question, (message,), language=record.get("language"), source=f"{path}:{line}")
 
 
 def _said(value: object) -> bool:

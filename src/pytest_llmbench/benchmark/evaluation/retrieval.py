@@ -14,6 +14,7 @@ from pytest_llmbench.datasets.near_duplicates import bare, identity
 from pytest_llmbench.datasets.record_files import read_records
 from pytest_llmbench.datasets.row_formats import answer_text, user_text
 from pytest_llmbench.datasets.rows import stream_rows
+from pytest_llmbench.metrics.text import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,11 +112,11 @@ class _Bm25:
         self._size = len(texts)
         self._index = required("bm25s").BM25()
         # bm25s cannot index a corpus without a word
-        self._index.index([bare(text).split() or ["-"] for text in texts], show_progress=False)
+        self._index.index([words(bare(text)) or ["-"] for text in texts], show_progress=False)
 
     def best(self, questions: Sequence[str], count: int) -> list[list[int]]:
-        words = [bare(question).split() for question in questions]
-        found = self._index.retrieve(words, k=min(count, self._size), show_progress=False)
+        asked = [words(bare(question)) for question in questions]
+        found = self._index.retrieve(asked, k=min(count, self._size), show_progress=False)
         return [
             [int(number) for number, score in zip(numbers, scores, strict=True) if score > 0]
             for numbers, scores in zip(found.documents, found.scores, strict=True)

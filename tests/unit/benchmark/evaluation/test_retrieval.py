@@ -59,3 +59,11 @@ def test_rows_are_passages_too_each_once(tmp_path: Path) -> None:
 def test_an_empty_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no passage to find"):
         read_passages(write(tmp_path))
+
+
+def test_words_are_found_in_scripts_that_are_written_without_spaces() -> None:
+    passages = [Passage("今天天气很好。", "a:1"), Passage("我喜欢吃苹果。", "a:2")]
+    assert [[one.source for one in found] for found in Retriever(passages).find(["天气", "苹果"], 1)] == [
+        ["a:1"],
+        ["a:2"],
+    ]

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llmbench.benchmark.evaluation.questions import WORDLESS, RowLanguage, read_general, read_test_set
+from pytest_llmbench.benchmark.evaluation.questions import (
+    WORDLESS,
+    RowLanguage,
+    read_general,
+    read_test_set,
+    with_passages,
+)
+from pytest_llmbench.benchmark.evaluation.retrieval import Passage
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import named_in
 
@@ -75,3 +82,21 @@ def test_an_english_test_set_looks_at_no_french_knowledge(tmp_path: Path, vocabu
 def _counts(only: frozenset[str]) -> tuple[tuple[str, ...], tuple[Case, ...]]:
     general = read_general(GENERAL, only)
     return general.texts, general.questions
+
+
+def test_rows_that_share_a_line_are_cases_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps([_row(f"question {number}") for number in range(3)]), encoding="utf-8")
+    assert [(case.id, case.prompt) for case in read_test_set(path)] == [
+        ("1", "question 0"),
+        ("1-2", "question 1"),
+        ("1-3", "question 2"),
+    ]
+    path.write_text(json.dumps([{"text": "a"}, {"question": "b"}, {"question": "c"}]), encoding="utf-8")
+    assert [case.id for case in read_general(path).questions] == ["1", "1-2"]
+
+
+def test_a_passage_may_hold_the_places_of_a_template_itself(tmp_path: Path) -> None:
+    case, _ = _cases(tmp_path, _row("what?"), _row("why?"))
+    told = with_passages(case, [Passage("needs {passages} and {question}", "a:1")], "{passages}\n{question} {x}")
+    assert told.prompt == "[1] needs {passages} and {question}\nwhat? {x}"
