@@ -226,6 +226,21 @@ def test_cases_that_are_skipped_before_they_ask_are_left_out_in_items_and_in_chu
     assert drilled.runs() == ["0001", "0002"]
 
 
+def test_a_session_that_a_failure_stopped_is_no_whole_run_whatever_was_skipped_before(drilled: Project) -> None:
+    drilled.write(
+        "test_suite.py",
+        "import pytest\n\n"
+        "def test_few(llmbench_case, request):\n"
+        "    if llmbench_case.id != 'c11':\n        pytest.skip('not this one')\n"
+        "    request.getfixturevalue('llmbench_answers')\n"
+        "    assert False\n\n"
+        "def test_all(llmbench_answers):\n    pass\n",
+    )
+    result = drilled.run_plain("test_suite.py", "-x", *GATE)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*the run was cut short: the gate has judged nothing"])
+
+
 def test_a_gate_that_could_not_judge_leaves_no_session_green(drilled: Project) -> None:
     drilled.write(
         "test_suite.py",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llmbench.core.records import Completion
     from pytest_llmbench.metrics.registry import AnswerMetric, Reasons
 
+_ANY_TEXT = "\N{REPLACEMENT CHARACTER}"
 _AS_WRITTEN = Spelling(case_sensitive=True, accent_sensitive=True)
 _KINDS: Sequence[tuple[type | tuple[type, ...], str]] = (
     (bool, "boolean"),
@@ -192,10 +193,14 @@ def _missing(expected: ExpectedCall, arguments: Mapping[str, Any], spelling: Spe
 
 
 def _is_default(value: Any, schema: Mapping[str, Any], spelling: Spelling) -> bool:
-    """Whether the value is the argument's default, by the rules for values; of a list of names, as it is written."""
+    """Whether the value is the argument's default, by the rules for values; as it is written unless any text will do."""
     if "default" not in schema:
         return False
-    return _equal(value, schema["default"], _AS_WRITTEN if "enum" in schema else spelling)
+    if _equal(value, schema["default"], _AS_WRITTEN):
+        return True
+    from jsonschema import Draft202012Validator
+
+    return _equal(value, schema["default"], spelling) and Draft202012Validator(schema).is_valid(_ANY_TEXT)
 
 
 def _fault(

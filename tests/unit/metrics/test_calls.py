@@ -105,6 +105,7 @@ def test_lists_objects_and_defaults(given: dict[str, Any], made: dict[str, Any],
         ({"type": "string", "default": "Celsius"}, None, {"n": "celsius"}, True),
         ({"type": "string", "default": "Celsius"}, ["celsius"], {}, True),
         ({"type": "string", "enum": ["celsius", "Celsius"], "default": "Celsius"}, ["celsius"], {}, False),
+        ({"anyOf": [{"enum": ["celsius"]}, {"type": "null"}], "default": "celsius"}, None, {"n": "Celsius"}, False),
         ({"type": "boolean", "default": True}, None, {"n": 1}, False),
     ],
 )

@@ -58,6 +58,11 @@ def test_advice_counts_lost_answers_and_the_categories_where_they_were_lost() ->
     assert "finetuned is worse than the base in: a (-0.900)." in told
 
 
+def test_a_category_whose_mean_rounds_otherwise_is_not_worse() -> None:
+    rows = (relevance(f"a/{place}", *scores) for place, scores in enumerate([(0.2, 0.6), (0.4, 0.4), (0.6, 0.2)]))
+    assert "worse than the base in" not in advice(dict(with_comparison(built(run(*rows)))))
+
+
 def test_tables_show_the_verdicts_change_where_answers_were_lost() -> None:
     document = hard_half_lost()
     pages = {
