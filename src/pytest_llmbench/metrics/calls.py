@@ -193,7 +193,7 @@ def _missing(expected: ExpectedCall, arguments: Mapping[str, Any], spelling: Spe
 
 
 def _is_default(value: Any, schema: Mapping[str, Any], spelling: Spelling) -> bool:
-    """Whether the value is the argument's default, by the rules for values; as it is written unless any text will do."""
+    """Whether the value is the argument's default, by the rules for values, but as written unless any text will do."""
     if "default" not in schema:
         return False
     if _equal(value, schema["default"], _AS_WRITTEN):

@@ -134,9 +134,7 @@ class BenchmarkGathering(Gathering):
         self.lines[_SUMMARY] += self._notes(_announced(asked).values(), self._ours.settings.output.language)
         folder = Path(asked[0]["folder"])
         parts = self._settled(asked[0]["variants"], folder)
-        planned = max(one["planned"] for one in asked)
-        if not (session.shouldfail or session.shouldstop):  # else nobody knows what the tests left would have asked
-            planned -= self._left_out()
+        planned = max(one["planned"] for one in asked) - self._left_out(session)
         if not self._results and parts is None:
             if folder.exists():
                 self._tell_of_kept_answers(folder)
@@ -173,8 +171,13 @@ class BenchmarkGathering(Gathering):
         if whole:
             self._config.hook.pytest_llmbench_report(run=run, report_dir=Path(output.report_dir))
 
-    def _left_out(self) -> int:
-        """How many of the planned cases were skipped by every test that asked for them."""
+    def _left_out(self, session: pytest.Session) -> int:
+        """How many of the planned cases were skipped by every test that asked for them.
+
+        None of a session that `-x` or `--sw` stopped: nobody knows what the tests that were left would have asked.
+        """
+        if session.shouldfail or session.shouldstop:
+            return 0
         asked = self._results.keys() | {place for place, items in self._running.items() if items}
         whole = sum(cases for place, cases in self._skipped.items() if place not in asked)
         return whole + sum(
