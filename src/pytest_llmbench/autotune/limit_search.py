@@ -111,8 +111,8 @@ class LimitSearch:
         if target not in self._servers:
             server = ServerUnderTest(self.settings, target, resume=self._resume, progress=self._look)
             self._servers[target] = await self._opened.enter_async_context(server)
-            if isinstance(users := self._found.find(target, "users"), Finding):
-                server.findings["users"] = users
+        if isinstance(users := self._found.find(target, "users"), Finding):
+            self._servers[target].findings["users"] = users
         return self._servers[target]
 
     async def _temperature(self, server: ServerUnderTest) -> TemperatureGrid:

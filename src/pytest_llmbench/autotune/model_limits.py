@@ -111,6 +111,8 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
             belonging = _OF_USERS if question == "users" else ()
             entry |= {key: earlier.get(key) for key in (limit, *belonging)}
             habits |= {} if own is None else {limit: own}
+            if why := (earlier.get("reasons") or {}).get(question):
+                entry["reasons"] = {**entry["reasons"], question: why}
             kept_from[limit] = (earlier.get("kept_from") or {}).get(limit, earlier.get("tested_at"))
     return {**entry, "kept_from": kept_from, "provenance": _with_habits(entry, habits)} if kept_from else entry
 

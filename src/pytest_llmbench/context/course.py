@@ -122,7 +122,8 @@ class Course:
             await self._ask_all(length)
         whole = plan.reaches(accepted.tokens, self.answer_tokens) and accepted.reason.code != "end_of_range"
         await self._in_time(shortest, accepted.tokens if whole else self.lengths[-1], whole=whole)
-        await self._right(accepted.tokens if whole else None)
+        told = any(probe.correct is not None for probe in self._swept(self.lengths[-1]))
+        await self._right(accepted.tokens if whole and told else None)
         await self._look_aside(accepted.tokens)
 
     async def _accepted(self, shortest: int, longest: int) -> None:

@@ -25,7 +25,7 @@ _SHARE = {"cpu": 0.25, "cuda": 0.75}
 """Of a device's whole memory; on a CPU several processes of one session may each hold a model. Whole and not free, so
 that every process of a session, and the next run, decides alike."""
 
-_ROWS, _POSITIONS = 32, 512
+FEWER_ROWS, POSITIONS = 32, 512
 """The answers at once, and the tokens of each with its prompt, that must find room beside the weights."""
 _MORE_ROWS = 64
 """The answers at once where these find room too: a step takes less than twice as long for twice as many."""
@@ -89,7 +89,7 @@ def most_rows(loaded: LoadedModel) -> int:
     import torch
 
     known = _answering(loaded, getattr(torch, loaded.dtype).itemsize, _MORE_ROWS)
-    return _MORE_ROWS if known and loaded.footprint + known <= _SHARE["cpu"] * total_memory() else _ROWS
+    return _MORE_ROWS if known and loaded.footprint + known <= _SHARE["cpu"] * total_memory() else FEWER_ROWS
 
 
 def _why_packed(loaded: LoadedModel, hold: str, needed: int, size: int) -> str | None:
@@ -114,7 +114,7 @@ def _why_packed(loaded: LoadedModel, hold: str, needed: int, size: int) -> str |
 
 
 def _answering_bytes(loaded: LoadedModel, weights: int, size: int) -> int:
-    known = _answering(loaded, size, _ROWS)
+    known = _answering(loaded, size, FEWER_ROWS)
     if known is None:
         _log.warning(
             N_("%s: its shapes are unknown, so the memory that answers take is reckoned as %.0f %% of the weights"),
@@ -131,7 +131,7 @@ def _answering(loaded: LoadedModel, size: int, rows: int) -> int | None:
         architecture = read_architecture(loaded.model.config.get_text_config().to_dict(), loaded.source.name)
     except ModelError:
         return None
-    return sum(estimate_answering(architecture, size, rows=rows, positions=_POSITIONS).values())
+    return sum(estimate_answering(architecture, size, rows=rows, positions=POSITIONS).values())
 
 
 def _memory(device: str) -> tuple[int, int]:

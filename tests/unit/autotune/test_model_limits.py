@@ -138,6 +138,14 @@ def test_what_was_not_searched_this_time_is_kept_from_an_earlier_search_of_the_s
     assert "kept_from" not in written(path, document({"users": finding(6), "history": finding(8)}))
 
 
+def test_a_limit_that_is_kept_keeps_the_reason_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    before = written(path, document({"users": finding(0, notes=("answers fail",))}))
+    assert before["reasons"]["users"]
+    after = written(path, document({"history": finding(8, users_held=1)}))
+    assert (after["max_concurrent_users"], after["reasons"].get("users")) == (0, before["reasons"]["users"])
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -24,6 +24,7 @@ from pytest_llmbench.generation.local.slots import ATTENTION, Piece, Reading, Sl
 from pytest_llmbench.generation.local.tiles import laid_out, mixes
 from pytest_llmbench.generation.rows import Row
 from pytest_llmbench.generation.sampling import Sampling
+from pytest_llmbench.models.held_weights import FEWER_ROWS, POSITIONS
 from pytest_llmbench.models.loading_errors import is_out_of_memory
 from pytest_llmbench.models.memory.estimate import READ_AT_ONCE
 
@@ -61,6 +62,7 @@ class RowEngine:
         self._device = model.get_input_embeddings().weight.device
         self._layout = Layout()
         self._slots = Slots(places)
+        self._open = places
         self._beginnings = Beginnings()
         self._hidden: Any = None
         self.last_hidden: Any = None
@@ -79,7 +81,7 @@ class RowEngine:
 
     def smaller(self) -> RowEngine:
         """An engine for half as many rows at once, which knows how products are made from what was found so far."""
-        places = max(1, self.places // 2)
+        places = max(1, self._slots.count // 2)
         made = RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
         made._layout = self._layout
         return made
@@ -96,7 +98,10 @@ class RowEngine:
             torch.OutOfMemoryError: the batch does not fit; rows already yielded are complete.
         """
         with self._at_work():
-            self._slots.reserve(max(one.needed for one in asked))
+            needed = max(one.needed for one in asked)
+            self._slots.reserve(needed)
+            if self._device.type == "cpu":  # there the kernel ends who takes too much, without an error to go on from
+                self._open = min(self._slots.count, max(FEWER_ROWS, self._slots.count * POSITIONS // needed))
             batch = Batch(self, asked, sampling)
             while batch.busy:
                 ended = batch.advance()
@@ -232,8 +237,8 @@ class RowEngine:
 
     @property
     def places(self) -> int:
-        """The most rows at once."""
-        return self._slots.count
+        """The most rows at once: on a CPU fewer where they are longer than memory was reckoned for."""
+        return self._open
 
     def hidden(self, pieces: Sequence[Piece], adapters: Sequence[str | None]) -> list[Tensor]:
         """The last hidden states of each piece, (tokens, hidden size), float32."""
