@@ -335,3 +335,13 @@ def test_adapters_that_are_no_plain_lora_share_no_batch() -> None:
     with quiet_libraries():
         dora = get_peft_model(llama(), LoraConfig(use_dora=True, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     assert not engine(dora.get_base_model()).mixed
+
+
+def test_long_rows_are_answered_fewer_at_once_than_memory_was_reckoned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = engine(llama(), 64)
+    answered(at, prompts(3))
+    assert at.places == 64
+    monkeypatch.setattr("pytest_llmbench.generation.local.continuous.POSITIONS", 1)
+    answered(at, prompts(3))
+    assert at.places == 32
+    assert at.smaller().places == 32
