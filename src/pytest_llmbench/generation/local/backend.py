@@ -90,6 +90,7 @@ class LocalBackend(ReadsPrompts):
             "dtype": loaded.dtype,
             **({"hold": loaded.hold} if loaded.hold else {}),
             "device": loaded.device,
+            **({"kernel": "as asked"} if self._was_in_bfloat16() else {}),
             "sampling": sampling,
             "max_new_tokens": str(settings.max_new_tokens),
             "max_reasoning_tokens": str(settings.max_reasoning_tokens),
@@ -99,6 +100,11 @@ class LocalBackend(ReadsPrompts):
             **self._prompts.forms[variant].key,
             "libraries": library_versions(_LIBRARIES),
         }
+
+    def _was_in_bfloat16(self) -> bool:
+        """Whether earlier builds let a kernel compute in bfloat16 what was asked for in another type."""
+        loaded = self._loaded
+        return loaded.hold == "packed" and loaded.dtype != "bfloat16" and loaded.device.startswith("cpu")
 
     def batch_size(self) -> int:
         """Several times the prompts of a batch (asked for, or found by the calibration) where it is filled up again."""
