@@ -50,6 +50,8 @@ def mixes(model: Any) -> bool:
         from peft.utils.other import AuxiliaryTrainingWrapper
     except ImportError:
         return True
+    if isinstance(model.get_output_embeddings(), BaseTunerLayer):  # it sees the last rows of prompts alone
+        return False
     return not any(
         isinstance(module, AuxiliaryTrainingWrapper)
         or (isinstance(module, BaseTunerLayer) and not _is_plain_lora(module))

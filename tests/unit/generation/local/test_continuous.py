@@ -345,3 +345,18 @@ def test_long_rows_are_answered_fewer_at_once_than_memory_was_reckoned_for(monke
     answered(at, prompts(3))
     assert at.places == 32
     assert at.smaller().places == 32
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT asks for it
+def test_an_adapter_over_the_output_layer_answers_a_variant_at_a_time() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    over = LoraConfig(target_modules=["q_proj", "lm_head"], r=4, init_lora_weights=False)
+    tuned = get_peft_model(llama(), over).eval()
+    at = engine(tuned.get_base_model())
+    assert not at.mixed
+    (prompt,) = prompts(1)
+    (row,) = answered(at, [prompt], GREEDY, adapters=["default"])
+    with torch.no_grad():
+        told = tuned(input_ids=torch.tensor([prompt]), use_cache=False).logits[0, -1]
+    assert row.tokens[0] == int(told.argmax())
