@@ -74,6 +74,8 @@ def compare_training(
 
     if shown.output is not None and shown.as_format is None:
         raise UsageError("--output is the file of --format; give --format text, markdown or html too")
+    if as_json and shown.as_format is not None:
+        raise UsageError("--json prints a document of its own; leave out --format and --output, or --json")
     settings = chosen_settings(config, asked, shown)
     language = settings.output.language
     trainings = read_trainings(adapters)

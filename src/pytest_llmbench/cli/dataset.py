@@ -151,6 +151,7 @@ def _generate(
             write_rows(output, counted(made.rows, on_progress, "writing"))
         if heldout is not None and made.heldout:
             write_rows(heldout, made.heldout)
+        replaced = [path for path in replaced if path != heldout or made.heldout]
     if as_json:
         told = made_json(made, sides, files, heldout) | {"replaced": [str(path) for path in replaced]}
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))

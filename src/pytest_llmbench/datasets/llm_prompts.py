@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_llmbench.core.errors import UsageError, located
 from pytest_llmbench.core.languages import Language, text_faults
+from pytest_llmbench.core.writable import writable
 
 LONGEST_QUESTION = 300
 LONGEST_ANSWER = 1500
@@ -129,7 +130,7 @@ def read_answer(text: str, assignment: Assignment) -> Written:
     """
     fenced = _FENCE.match(text.strip())
     try:
-        items = json.loads(fenced[1] if fenced else text)
+        items = writable(json.loads(fenced[1] if fenced else text))  # an escape may stand for half a character
     except (ValueError, RecursionError):
         return Written((), ("no JSON list",) * assignment.count)
     if not isinstance(items, list):

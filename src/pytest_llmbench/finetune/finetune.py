@@ -270,7 +270,7 @@ def _load(request: FinetuneRequest, source: Source, preset: Preset) -> LoadedMod
         ),
     )
     if loaded.device == "cpu":
-        _choose_threads(loaded.model.config.hidden_size)
+        _choose_threads(loaded.model.config.get_text_config().hidden_size)
     return loaded
 
 

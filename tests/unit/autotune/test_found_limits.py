@@ -6,15 +6,17 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from support.serving_findings import bare_finding
 
 from pytest_llmbench.autotune.document import Server, TemperatureGrid
 from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
+from pytest_llmbench.autotune.limit_search import LimitSearch
 from pytest_llmbench.autotune.server import Target
 from pytest_llmbench.core.errors import NotReadyError, ServerError
+from pytest_llmbench.core.settings import Settings
 
 URL = "http://127.0.0.1:9/v1"
 GRID = TemperatureGrid(metrics=(), points=(), best=None, reason="")
@@ -122,3 +124,28 @@ def test_half_a_line_of_a_killed_process_hides_no_other(tmp_path: Path) -> None:
     here.add(answer("history"))
     assert [one.question for one in here.all()] == ["users", "history"]
     assert [one.question for one in FoundLimits(shared).all()] == ["users", "history"]
+
+
+def test_a_server_that_is_open_hears_of_users_that_another_process_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Opened:
+        """A server of which nothing is known yet."""
+
+        def __init__(self, *_: object, **__: object) -> None:
+            self.findings: dict[str, Any] = {}
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            """Nothing is open."""
+
+    async def held() -> list[Any]:
+        found, target = FoundLimits(), Target(url=URL)
+        nobody: Any = None
+        async with LimitSearch(Settings(), found, resume=False, scoring=nobody, tell=nobody) as search:
+            before = dict((await search._server(target)).findings)
+            found.add(answer("users"))
+            return [before, (await search._server(target)).findings["users"].value]
+
+    monkeypatch.setattr("pytest_llmbench.autotune.server.ServerUnderTest", Opened)
+    assert asyncio.run(held()) == [{}, 8]

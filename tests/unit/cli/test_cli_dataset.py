@@ -207,6 +207,10 @@ def test_what_is_replaced_is_told() -> None:
     assert "made.jsonl: 20 rows, in place of the file that was there\n" in again
     assert "rows_held.jsonl was not written" in again
     assert not Path("rows_held.jsonl").exists()
+    Path("rows_held.jsonl").write_text("earlier", encoding="utf-8")
+    beside = json.loads(llmbench(*words, "--heldout", "rows_held.jsonl", "--json").stdout)
+    assert beside["replaced"] == ["made.jsonl"]
+    assert Path("rows_held.jsonl").read_text(encoding="utf-8") == "earlier"
     split = ("dataset", "split", "made.jsonl", "--json")
     assert json.loads(llmbench(*split).stdout)["replaced"] == []
     assert len(json.loads(llmbench(*split).stdout)["replaced"]) == 3

@@ -14,6 +14,7 @@ from support.context_server import TEMPLATE, ContextServer, context_server
 from support.known_context import KnownContext
 
 from pytest_llmbench.context.context_run import ContextRun, Step, Target
+from pytest_llmbench.context.course import Course
 from pytest_llmbench.context.needles import KINDS
 from pytest_llmbench.context.prompt_building import Count, Draft, ExactPrompt, InexactError, exact_prompt
 from pytest_llmbench.core.errors import LLMBenchError, ServerError, UsageError
@@ -315,6 +316,20 @@ def test_the_time_limit_ends_the_test_early(tmp_path: Path) -> None:
     assert not found.probes
     assert found.limits.in_time is None
     assert "time_over" in codes(found)
+
+
+def test_facts_are_not_told_up_to_lengths_whose_prompts_were_never_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_over(course: Course) -> bool:
+        return any(probe.sought == "sweep" for probe in course._journal.probes)
+
+    monkeypatch.setattr(Course, "_is_over", is_over)
+    with context_server(KnownContext(limit=900)) as server:
+        found = run(server, tmp_path)
+    assert found.limits.accepted is not None
+    assert found.limits.right is not None
+    assert found.limits.right.tokens < found.limits.accepted.tokens == 900
 
 
 def test_each_probe_is_told_and_on_disk_before_the_next(tmp_path: Path) -> None:

@@ -26,6 +26,11 @@ def test_questions_and_answers_are_read_fenced_or_not() -> None:
         assert read_answer(fenced.replace("{}", _answer(*pairs)), CHUNK).pairs == pairs
 
 
+def test_half_a_character_that_a_model_escaped_can_be_written() -> None:
+    (pair,) = read_answer('[{"question": "Quoi \\ud83d ?", "reponse": "Un outil."}]', CHUNK).pairs
+    assert pair == ("Quoi \N{REPLACEMENT CHARACTER} ?", "Un outil.")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -237,6 +238,25 @@ def test_the_base_is_loaded_as_the_settings_have_it(
     with pytest.raises(NotReadyError):
         finetune(request_with(**{name: getattr(asked, name) for name in fields}))
     assert [[getattr(settings, name) for name in fields] for settings in loaded] == [[False, "float16", {"": "cpu"}]]
+
+
+def test_the_threads_of_a_model_whose_shapes_are_those_of_its_text_are_chosen_too(
+    request_with: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import Gemma3Config
+
+    def note(width: int) -> None:
+        widths.append(width)
+        raise NotReadyError
+
+    widths: list[int] = []
+    config = Gemma3Config(text_config={"hidden_size": 96})
+    loaded = SimpleNamespace(device="cpu", model=SimpleNamespace(config=config))
+    monkeypatch.setattr("pytest_llmbench.models.loading.load_base", lambda *_: loaded)
+    monkeypatch.setattr("pytest_llmbench.finetune.finetune._choose_threads", note)
+    with pytest.raises(NotReadyError):
+        finetune(request_with())
+    assert widths == [96]
 
 
 def test_a_gpu_that_would_emulate_bfloat16_has_the_base_in_float32(

@@ -226,6 +226,10 @@ def test_a_file_without_a_format_is_refused(folders: list[Path], tmp_path: Path)
     done = llmbench("compare-training", *folders, "--output", tmp_path / "x")
     assert done.exit_code == 2
     assert "--output is the file of --format" in done.stderr
+    done = llmbench("compare-training", *folders, "--json", "--format", "html", "--output", tmp_path / "x")
+    assert done.exit_code == 2
+    assert "--json prints a document of its own" in done.stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_one_training_or_a_damaged_one_cannot_be_compared(folders: list[Path], tmp_path: Path) -> None:

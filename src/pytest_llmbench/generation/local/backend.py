@@ -102,9 +102,11 @@ class LocalBackend(ReadsPrompts):
         }
 
     def _was_in_bfloat16(self) -> bool:
-        """Whether earlier builds let a kernel compute in bfloat16 what was asked for in another type."""
-        loaded = self._loaded
-        return loaded.hold == "packed" and loaded.dtype != "bfloat16" and loaded.device.startswith("cpu")
+        """Whether earlier builds let bitsandbytes' kernel compute in bfloat16 what was asked for in another type."""
+        import torch
+
+        packed = [one for one in self._loaded.model.modules() if hasattr(one, "support_avx512bf16_for_cpu")]
+        return self._loaded.device.startswith("cpu") and any(one.compute_dtype != torch.bfloat16 for one in packed)
 
     def batch_size(self) -> int:
         """Several times the prompts of a batch (asked for, or found by the calibration) where it is filled up again."""

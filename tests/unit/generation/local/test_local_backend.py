@@ -424,6 +424,13 @@ def test_identity_changes_with_all_that_changes_answers(loaded: LoadedModel) -> 
     assert backend(loaded).identity("finetuned") != backend(
         dataclasses.replace(loaded, adapters={"finetuned": other})
     ).identity("finetuned")
+    assert "kernel" not in identity
+    packed = torch.nn.Module()  # as bitsandbytes' layers are
+    packed.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+    for dtype, told in ((torch.float32, "as asked"), (torch.bfloat16, None)):
+        packed.compute_dtype = dtype  # type: ignore[assignment]
+        loaded.model.packed = packed
+        assert backend(loaded).identity("base").get("kernel") == told
     quantized = []
     for double in (True, False):
         loaded.model.config.quantization_config = BitsAndBytesConfig(
