@@ -9,8 +9,8 @@ import pytest
 from support.context_documents import Known, document, later, limit, limits, saved, target
 
 from pytest_llmbench.context.comparison import compare_context
-from pytest_llmbench.context.in_time import timed_points
 from pytest_llmbench.context.limit_intervals import limits_at
+from pytest_llmbench.context.promise_points import timed_points
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
