@@ -231,12 +231,19 @@ class InTimeSearch:
             return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
         if beyond:
             return ReasonDocument(code="end_of_range", values={"tokens": tokens})
-        seconds = self._nearby(max(tokens, self._shortest), share)
-        if not tokens:
-            return ReasonDocument(code="never", values={"seconds": seconds, "promised_s": promised})
-        if stopped:
+        if tokens and stopped:
             return ReasonDocument(code="stopped", values={"promised_s": promised})
-        return ReasonDocument(code="late", values={"seconds": seconds, "promised_s": promised})
+        seconds = self._nearby(max(tokens, self._shortest), share)
+        values: dict[str, Value] = {"seconds": seconds, "promised_s": promised}
+        if self._lost and seconds <= promised:  # what came did so in time
+            values = {"share_timed_out": self._share_lost(tokens), "promised_s": promised}
+        return ReasonDocument(code="late" if tokens else "never", values=values)
+
+    def _share_lost(self, tokens: int) -> float:
+        """Of the prompts that are longer than this, those that timed out."""
+        lost = sum(size > tokens for size in self._lost)
+        came = sum(size > tokens for size, _ in self._points)
+        return round(lost / max(1, lost + came), 4)
 
     def _nearby(self, tokens: int, share: float) -> float:
         near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[:FEWEST]

@@ -195,6 +195,7 @@ def after_a_sweep_that_loses(known: KnownContext, *lost: int, first_token_s: flo
 def test_prompts_that_time_out_too_often_break_the_promise_that_the_others_keep(law: Callable[[int], float]) -> None:
     found = after_a_sweep_that_loses(KnownContext(limit=8144, law=law, noise=0.05), *range(0, 180, 5))
     assert (found.tokens, found.low, found.reason.code) == (0, 0, "never")
+    assert found.reason.values == {"share_timed_out": pytest.approx(0.2, abs=0.03), "promised_s": 2.0}
 
 
 @pytest.mark.parametrize("law", [lambda _: 0.2, lambda tokens: tokens / 4000], ids=["even", "rising"])
