@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,7 +83,7 @@ class CalibratedLauncher:
     def served(self, launch: LaunchSettings) -> LaunchSettings:
         return launch
 
-    def check(self, space: SearchSpace) -> None:
+    def check(self, space: SearchSpace, given: Collection[str] = ()) -> None:
         pass
 
     def command(self, candidate: Candidate) -> list[str]:

@@ -31,6 +31,9 @@ _LIMITS: Mapping[str, QuestionName] = {
 _OF_USERS = ("user_rate_limit", "test_results", "interval", "decided")
 """What else is said of the users."""
 
+_OF_SEARCHES = ("requests_sent", "decided", "users_held")
+"""What the provenance has of the search of each question."""
+
 _MOST_OTHERS = 16  # a server on another port each time would leave one a run
 
 _AT_RANDOM = "max_requests_per_s"
@@ -113,6 +116,7 @@ def _with_known(entry: dict[str, Any], known: Sequence[Mapping[str, Any]]) -> di
             habits |= {} if own is None else {limit: own}
             if why := (earlier.get("reasons") or {}).get(question):
                 entry["reasons"] = {**entry["reasons"], question: why}
+            entry["provenance"] = _with_search(entry["provenance"], earlier.get("provenance") or {}, question)
             kept_from[limit] = (earlier.get("kept_from") or {}).get(limit, earlier.get("tested_at"))
     return {**entry, "kept_from": kept_from, "provenance": _with_habits(entry, habits)} if kept_from else entry
 
@@ -135,6 +139,12 @@ def _habits_of(entry: Mapping[str, Any], limit: str) -> Mapping[str, Any] | None
     origin = entry.get("provenance") or {}
     own: Mapping[str, Any] = (origin.get("habits_of") or {}).get(limit) or origin.get("habits") or {}
     return None if limit != _AT_RANDOM and own.get("arrivals") == "poisson" else own
+
+
+def _with_search(origin: Mapping[str, Any], earlier: Mapping[str, Any], question: str) -> dict[str, Any]:
+    """The provenance with what an earlier one says of the search of a question; older files do not."""
+    kept = {name: earlier[name][question] for name in _OF_SEARCHES if question in (earlier.get(name) or {})}
+    return {**origin, **{name: {**origin[name], question: value} for name, value in kept.items()}}
 
 
 def _with_habits(entry: Mapping[str, Any], habits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import re
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,14 +19,15 @@ from pytest_llmbench.autotune.document import Finding, Server, TrialEntry
 from pytest_llmbench.autotune.findings import finding
 from pytest_llmbench.autotune.progress_events import Look, Onlooker
 from pytest_llmbench.autotune.questions import Question
+from pytest_llmbench.autotune.target_names import journal_name, target_name
 from pytest_llmbench.autotune.targets import Target, chat_server, digest_of, talks, targets_of
 from pytest_llmbench.autotune.trials import SearchTrials
 from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.search import SearchProgress, find_capacity, find_lost, open_journal
-from pytest_llmbench.load.search_journal import SearchJournal, claimed, discard
+from pytest_llmbench.load.search import RunTrial, SearchProgress, find_capacity, find_lost, open_journal
+from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal, claimed, discard
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
 if TYPE_CHECKING:
@@ -133,16 +132,20 @@ class ServerUnderTest:
 
     def path_of(self, name: str) -> Path:
         """Where that which a search of this name has tried is kept."""
-        slug = re.sub(r"[^\w.]+", "-", self._name).strip("-.")
-        return self._folder / f"{slug}-{name}.jsonl"
+        targets = (Target(one.url, one.model) for one in self._settings.load.targets)
+        others = [one for one in targets if one != self.target]
+        return self._folder / f"{journal_name(self.model, self._server.url, others)}-{name}.jsonl"
 
     async def max_users(self, first: int = 1) -> Finding:
         """The most users who are held; so many are tried `first`."""
-        return await self._search(questions.users(self._settings, first), self._conversations)
+        return await self._search(questions.users(self._settings, first), self._plain_talks)
 
     async def max_rate(self) -> Finding:
         """The most requests a second that are held when people come at random and never wait for one another."""
         span, begun = questions.rate_range(self._settings), time.monotonic()
+        if not self._resume:
+            with claimed(self.path_of("rate")):
+                self._discard(self.path_of("rate"))  # its steps follow from a range that is looked for anew
         with self._journal(span, "rate-range") as journal:
             watch = Onlooker(span, self._name, self._progress, journal.sent)
             lost = await find_lost(
@@ -157,34 +160,46 @@ class ServerUnderTest:
         question = questions.rate(self._settings, span.level(lost))
         known = questions.rescaled(seen, lost, question)
         question = question.with_less(0, time.monotonic() - begun)
-        return await self._search(question, self._conversations, known, spent - sum(trial.cost for trial in known))
+        return await self._search(question, self._plain_talks, known, spent - sum(trial.cost for trial in known))
 
     async def max_history(self) -> Finding:
         """The most messages of history that may be sent along with each question."""
-        remembering = self._new_conversations(await self._archive())
-        return await self._search(questions.history(self._settings, self._held()), remembering, spent=_ARCHIVED)
+        question = questions.history(self._settings, self._held())
+        return await self._search(question, self._remembering_talks, spent=_ARCHIVED)
 
     async def max_tokens(self) -> Finding:
         """The longest answers that may be asked for."""
-        return await self._search(questions.max_tokens(self._settings, self._held()), self._conversations)
+        return await self._search(questions.max_tokens(self._settings, self._held()), self._plain_talks)
 
     async def _search(
-        self, question: Question, talks: Conversations, known: Sequence[Observation] = (), spent: int = 0
+        self,
+        question: Question,
+        talks: Callable[[], Awaitable[Conversations]],
+        known: Sequence[Observation] = (),
+        spent: int = 0,
     ) -> Finding:
-        """Search, with `known` trials to begin with. So many requests of the budget were `spent` besides."""
+        """Search, with `known` trials to begin with. So many requests of the budget were `spent` besides.
+
+        What is said is made for the first trial: a search that has come to its end asks nothing for it.
+        """
         question = question.with_less(spent)
         with self._journal(question, question.name) as journal:
             for trial in () if journal.trials else known:
                 journal.add(trial)
             question = question.reaching(max((trial.level for trial in journal.observations), default=0))
             watch = Onlooker(question, self._name, self._progress, journal.sent)
-            trials = self._trials.of(question, talks, watch, journal)
+            run_trial: RunTrial | None = None
+
+            async def run(step: int, requests: int) -> Observation | InvalidTrial:
+                nonlocal run_trial
+                run_trial = run_trial or self._trials.of(question, await talks(), watch, journal)
+                return await run_trial(step, requests)
 
             def judged(step: SearchProgress) -> None:
                 watch.judged(step)
                 self._after_trial(step)
 
-            found = await find_capacity(trials, question.plan, journal=journal, progress=judged)
+            found = await find_capacity(run, question.plan, journal=journal, progress=judged)
             required = self._settings.load.require_users if question.name == "users" else None
             made = finding(
                 question,
@@ -207,14 +222,18 @@ class ServerUnderTest:
         """The journal of a search, nobody else's meanwhile; one that is there is gone on from, or replaced."""
         path = self.path_of(name)
         with claimed(path):
-            if not self._resume and (lost := discard(path)):
-                told = "%s: %d trials of a stopped search are dropped; resuming goes on from one with the same settings"
-                _log.warning(told, path, lost, extra=naming("resume"))
+            if not self._resume:
+                self._discard(path)
             called = {"step": _STEP_FROM.get(question.name, "step")}
             journal = open_journal(path, question.plan, self._identity(question), called)
             if journal.resumed:
                 _log.warning("%s: going on after %d trials", path, journal.resumed)
             yield journal
+
+    def _discard(self, path: Path) -> None:
+        if lost := discard(path):
+            told = "%s: %d trials of a stopped search are dropped; resuming goes on from one with the same settings"
+            _log.warning(told, path, lost, extra=naming("resume"))
 
     def _identity(self, question: Question) -> dict[str, Any]:
         """All that the trials of a question depend on."""
@@ -246,6 +265,12 @@ class ServerUnderTest:
         first_round = int(time.time()) % _ROUNDS + 2
         return Conversations(self._talks, self._settings.generation.seed, first_round=first_round, archive=archive)
 
+    async def _plain_talks(self) -> Conversations:
+        return self._conversations
+
+    async def _remembering_talks(self) -> Conversations:
+        return self._new_conversations(await self._archive())
+
     async def _archive(self) -> list[tuple[str, str]]:
         """Ask some questions of the suites while nobody else does: with the answers, histories are made of them.
 
@@ -264,6 +289,4 @@ class ServerUnderTest:
 
     @property
     def _name(self) -> str:
-        """The model's name, with the server's where several are asked."""
-        host = urllib.parse.urlsplit(self._server.url).netloc
-        return f"{self.model} at {host}" if len(self._settings.load.targets) > 1 else self.model
+        return target_name(self.model, self._server.url, several=len(self._settings.load.targets) > 1)

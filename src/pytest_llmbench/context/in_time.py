@@ -3,21 +3,23 @@
 What is known of other lengths is used first. From there lengths double until answers are late, and each further prompt
 goes near the crossing (`stats/crossing.py`), a little below, on and above it in turn, until its interval is as narrow
 as was asked for, or what may be spent is spent. Where answers do not take longer with the length, those that are late
-are counted instead (`stats/late_shares.py`): a single one breaks no promise of 95 %.
+are counted instead (`stats/late_shares.py`): a single one breaks no promise of 95 %. So are prompts that timed out:
+they were late, and nobody knows how late.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_llmbench.context.promise_points import counted, is_lost, promise_crossing, timed_out, timed_points
 from pytest_llmbench.context.questions import Asker, ContextQuestion
 from pytest_llmbench.runs.context_document import LimitDocument, ReasonDocument
-from pytest_llmbench.stats.crossing import FEWEST, Crossing, crossing
-from pytest_llmbench.stats.intervals import CONFIDENCE
-from pytest_llmbench.stats.late_shares import ALIKE, Kept, kept
+from pytest_llmbench.stats.crossing import FEWEST, Crossing
+from pytest_llmbench.stats.late_shares import ALIKE, Kept
 
 if TYPE_CHECKING:
     from pytest_llmbench.context.needles import Needle
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _CLOSEST, _FARTHEST = 0.03, 0.15  # of the length: how far from the crossing prompts are
 _TURNS = (-1.0, 1.0, 0.0)
 _LOOKS_AT_CEILING = 3
+_BELIEVED = 2  # time-outs at a length, where nothing so long was answered: no answer will come
 _FEWEST_NEAR = 12  # fewer may be near together by luck: intervals that were stopped at would hold the truth too seldom
 
 
@@ -42,33 +45,6 @@ class Effort:
     spent: Callable[[], bool] = lambda: False
 
 
-def timed_points(probes: Iterable[ProbeDocument], promise: PromiseDocument) -> list[tuple[float, float]]:
-    """Of each probe that was answered, the length that the server read, and the seconds of what is promised."""
-    return [point for probe in probes if (point := _point(probe, promise))]
-
-
-def promise_crossing(
-    points: Sequence[tuple[float, float]], promise: PromiseDocument, longest: float, confidence: float = CONFIDENCE
-) -> Crossing | None:
-    """The length at which the promise is no longer kept; None where the points show no such length.
-
-    A line that surely keeps it up to `longest` shows none where the answers up to there are late too often.
-    """
-    found = crossing(points, promise.latency_s, promise.quantile)
-    if found and found.low >= longest and kept(points, promise.latency_s, promise.quantile).late < math.inf:
-        return None
-    return found if confidence == CONFIDENCE else crossing(points, promise.latency_s, promise.quantile, confidence)
-
-
-def _point(probe: ProbeDocument, promise: PromiseDocument) -> tuple[float, float] | None:
-    """An answer without text ends the wait for its first token."""
-    if probe.refusal is not None or probe.total_s is None:
-        return None
-    first = probe.first_token_s if promise.latency == "first_token" else None
-    seconds = first if first is not None else probe.total_s
-    return (probe.usage_tokens or probe.prompt_tokens, seconds) if seconds > 0 else None
-
-
 class InTimeSearch:
     """Searches between `shortest` and `ceiling`, the longest prompt that is accepted or asked for."""
 
@@ -78,6 +54,7 @@ class InTimeSearch:
         self._asker, self._needle, self._promise, self._effort = asker, needle, promise, effort
         self._shortest, self._ceiling = bounds
         self._points: list[tuple[float, float]] = []
+        self._lost: list[int] = []
         self._failed: ProbeDocument | None = None
         self._asked: dict[int, int] = {}
         self.probes: list[ProbeDocument] = []
@@ -87,9 +64,10 @@ class InTimeSearch:
 
         `known` are probes of the same kind of answer that were made before.
         """
-        self._points = timed_points(known, self._promise)
+        self._hear(known := list(known))
+        self._end_below_time_outs(known)
         await self._reach_the_limit()
-        if not self._points and self._failed is None:
+        if not self._points and not self._lost and self._failed is None:
             return None
         decided = self._is_decided(found := self._crossing())
         while not decided and not self._is_over():
@@ -105,7 +83,7 @@ class InTimeSearch:
 
     async def _reach_the_limit(self) -> None:
         """Double the length until an answer is late, or there is no longer one."""
-        if not self._points and not self._effort.spent():
+        if not self._points and not self._lost and self._failed is None and not self._effort.spent():
             await self._try(self._shortest)
         longest = max((round(size) for size, _ in self._points), default=self._shortest)
         while not self._has_late() and longest < self._ceiling and not self._is_over():
@@ -116,7 +94,12 @@ class InTimeSearch:
         return len(self.probes) >= self._effort.probes or self._effort.spent()
 
     def _next(self, found: Crossing | None) -> int:
-        """Near the crossing; where there is none yet, between lengths in time and late ones, or at longer ones."""
+        """Near the crossing; where there is none yet, between lengths in time and late ones, or at longer ones.
+
+        A time-out where nothing was ever answered is looked at once more.
+        """
+        if doubted := [probe.length for probe in self._unanswered(self.probes) if probe.length <= self._ceiling]:
+            return min(doubted)
         if self._ends_by_failing(found):
             return self._within(math.sqrt(self._longest_good() * self._ceiling))
         if found is None:
@@ -136,19 +119,41 @@ class InTimeSearch:
         question = ContextQuestion("in_time", length, self._needle, self._effort.answer_tokens, number)
         probe = await self._asker.ask(question)
         self.probes.append(probe)
-        if point := _point(probe, self._promise):
-            self._points.append(point)
-        elif number > 1 or (probe.refusal and probe.refusal.code == "timeout"):
-            self._failed, self._ceiling = probe, max(self._shortest, length - 1)
+        self._hear([probe])
+        self._end_below_time_outs(self.probes)
+        if number > 1 and probe.refusal and probe.refusal.code != "timeout":
+            self._end_below(probe)
+
+    def _hear(self, probes: Iterable[ProbeDocument]) -> None:
+        self._points += timed_points(probes, self._promise)
+        self._lost += timed_out(probes, self._promise)
+
+    def _end_below_time_outs(self, probes: Sequence[ProbeDocument]) -> None:
+        unanswered = self._unanswered(probes)
+        times = Counter(probe.length for probe in unanswered)
+        for probe in unanswered:
+            if probe.length <= self._ceiling and times[probe.length] >= _BELIEVED:
+                self._end_below(probe)
+
+    def _unanswered(self, probes: Sequence[ProbeDocument]) -> list[ProbeDocument]:
+        """The prompts that were waited for in vain, where none so long was answered."""
+        answered = [probe.length for probe in probes if timed_points([probe], self._promise)]
+        longest = max(answered, default=0)
+        return [probe for probe in probes if probe.length > longest and is_lost(probe, self._promise)]
+
+    def _end_below(self, probe: ProbeDocument) -> None:
+        """Look no further up: what is lost there is no lateness, but where answers end."""
+        self._failed, self._ceiling = probe, max(self._shortest, probe.length - 1)
+        self._lost = [length for length in self._lost if length < probe.length]
 
     def _has_late(self) -> bool:
         return self._failed is not None or self._looks().late < math.inf
 
     def _looks(self) -> Kept:
-        return kept(self._points, self._promise.latency_s, self._promise.quantile)
+        return counted(self._points, self._lost, self._promise)
 
     def _crossing(self) -> Crossing | None:
-        return promise_crossing(self._points, self._promise, self._ceiling)
+        return promise_crossing(self._points, self._lost, self._promise, self._ceiling)
 
     def _ends_by_failing(self, found: Crossing | None) -> bool:
         """Whether prompts are in time as far as they are answered at all."""
@@ -226,12 +231,19 @@ class InTimeSearch:
             return ReasonDocument(code="refused", values={"length": self._failed.length, **told})
         if beyond:
             return ReasonDocument(code="end_of_range", values={"tokens": tokens})
-        seconds = self._nearby(max(tokens, self._shortest), share)
-        if not tokens:
-            return ReasonDocument(code="never", values={"seconds": seconds, "promised_s": promised})
-        if stopped:
+        if tokens and stopped:
             return ReasonDocument(code="stopped", values={"promised_s": promised})
-        return ReasonDocument(code="late", values={"seconds": seconds, "promised_s": promised})
+        seconds = self._nearby(max(tokens, self._shortest), share)
+        values: dict[str, Value] = {"seconds": seconds, "promised_s": promised}
+        if self._lost and seconds <= promised:  # what came did so in time
+            values = {"share_timed_out": self._share_lost(tokens), "promised_s": promised}
+        return ReasonDocument(code="late" if tokens else "never", values=values)
+
+    def _share_lost(self, tokens: int) -> float:
+        """Of the prompts that are longer than this, those that timed out."""
+        lost = sum(size > tokens for size in self._lost)
+        came = sum(size > tokens for size, _ in self._points)
+        return round(lost / max(1, lost + came), 4)
 
     def _nearby(self, tokens: int, share: float) -> float:
         near = sorted(self._points, key=lambda point: abs(point[0] - tokens))[:FEWEST]

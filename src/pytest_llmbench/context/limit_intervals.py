@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from pytest_llmbench.context.in_time import promise_crossing, timed_points
+from pytest_llmbench.context.promise_points import promise_crossing, timed_out, timed_points
 from pytest_llmbench.context.right import Rightness, right_limit
 from pytest_llmbench.core.setting_sections import ContextSettings
 from pytest_llmbench.runs.context_document import ContextLimits
@@ -39,7 +39,8 @@ def _in_time(limit: LimitDocument, target: ContextTarget, alpha: float) -> Limit
     timed = [probe for probe in target.probes if probe.sought in ("sweep", "in_time")]
     points = timed_points(timed, target.promise)
     answered = max((size for size, _ in points), default=0.0)
-    found = promise_crossing(points, target.promise, answered, 1 - alpha)
+    lost = timed_out(timed, target.promise)
+    found = promise_crossing(points, lost, target.promise, answered, 1 - alpha)
     if found is None or limit.reason.code == "refused":
         return limit
     shortest, longest = (end(probe.length for probe in timed) for end in (min, max))

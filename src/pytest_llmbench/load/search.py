@@ -173,7 +173,8 @@ async def find_lost(
     """The first level that is lost, doubling or halving from `start`, as far as one short look at each tells.
 
     It is the highest level where none is lost, 1 where all are. Half of the budget may be spent, and all of the time.
-    The trials are in the journal, and those that are there already count. Raises as `find_capacity` does.
+    The trials are in the journal, and those that are there already count; one that is finished says it again, for what
+    follows rests on it. Raises as `find_capacity` does.
     """
     ends = _ends(plan)
     while True:
@@ -183,7 +184,8 @@ async def find_lost(
         if held == plan.highest or lost == 1 or (lost is not None and held >= lost // 2):
             return lost or plan.highest
         level = lost // 2 if lost else min(plan.highest, max(start, 2 * held))
-        if kept and (journal.sent + requests_at(level) > plan.budget / 2 or time.monotonic() > ends):
+        costly = journal.sent + requests_at(level) > plan.budget / 2 or time.monotonic() > ends
+        if kept and (journal.finished or costly):
             return level
         journal.add(await run_trial(level, requests_at(level)))
         _refuse_invalid(journal.trials)

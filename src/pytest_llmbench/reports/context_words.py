@@ -67,6 +67,10 @@ _REASONS: Mapping[tuple[str, str], str] = {
     ),
     ("", "stopped"): N_("the search ended before it was settled"),
 }
+_TIMED_OUT: Mapping[str, str] = {
+    "never": N_("{share_timed_out} of the prompts timed out, even among the shortest; {promised_s} are promised"),
+    "late": N_("beyond it too many answers are late: {share_timed_out} timed out, and {promised_s} are promised"),
+}
 FINDINGS: Mapping[str, str] = {
     "silent_truncation": N_(
         "Prompts are cut without a word: of {length} tokens that were sent, {usage_tokens} were read. What stood in "
@@ -175,6 +179,8 @@ def limit_reason(name: LimitName, limit: LimitDocument, say: ServingWords) -> st
     """Why a limit is where it is."""
     code = limit.reason.code
     text = _REASONS.get((name, code)) or _REASONS["", code]
+    if "share_timed_out" in limit.reason.values:
+        text = _TIMED_OUT[code]
     told = _said(text, limit.reason.values, say)
     if code != "refused" or limit.reason.values.get("code") not in REFUSALS:
         return told

@@ -28,7 +28,7 @@ LimitCode = Literal[
     "not_accepted",  # this limit ends where the server accepts no more
     "refused",  # values: the refusal's code, status and text
     "cut",  # accepted, but `usage` says that fewer tokens were read
-    "late",  # values: seconds, promised_s
+    "late",  # values: seconds, or share_timed_out where what came did so in time; promised_s
     "fewer_found",  # values: share, share_at_shortest, p_value
     "never",  # not even the shortest length; `tokens` is 0 then
     "stopped",  # the session, or what a search may send, ended first

@@ -146,6 +146,28 @@ def test_a_limit_that_is_kept_keeps_the_reason_for_it(tmp_path: Path) -> None:
     assert (after["max_concurrent_users"], after["reasons"].get("users")) == (0, before["reasons"]["users"])
 
 
+def test_a_limit_that_is_kept_keeps_what_is_known_of_its_search(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    before = written(path, document({"history": finding(8, users_held=5)}))["provenance"]
+    after = written(path, document({"users": finding(6)}))
+    assert (after["max_history_messages"], after["provenance"]["users_held"]) == (8, {"history": 5})
+    for told in ("requests_sent", "decided"):
+        assert after["provenance"][told].keys() == {"users", "history"}
+        assert after["provenance"][told]["history"] == before[told]["history"]
+    again = written(path, document({"max_tokens": finding(64)}))["provenance"]  # kept from what was kept
+    assert (again["users_held"], again["decided"].keys()) == ({"history": 5}, {"users", "history", "max_tokens"})
+
+
+def test_a_limit_is_kept_from_an_older_file_that_says_nothing_of_searches(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    older = written(path, document({"history": finding(8, users_held=5)}))
+    for told in ("requests_sent", "decided", "users_held"):
+        del older["provenance"][told]
+    path.write_text(json.dumps(older), encoding="utf-8")
+    after = written(path, document({"users": finding(6)}))
+    assert (after["max_history_messages"], after["provenance"]["decided"].keys()) == (8, {"users"})
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -233,6 +233,46 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(
     assert journal.read_text().count('"finished"') == 1
 
 
+def test_a_rate_whose_range_was_cut_short_by_the_time_goes_on(serve: Serve, search: Callable[..., Finding]) -> None:
+    server, asked = serve(MANY_SLOTS, scale=8.0, answer_tokens=4), {"max_rate": 3200.0, "latency": 0.04, "budget": 200}
+    found = search(server, "max_rate", time_limit=0.001, **asked)
+    assert found.ended_by == "time"
+    more = search(server, "max_rate", time_limit=1.0, resume=True, **asked)
+    assert more.resumed_trials == len(found.trials)
+    assert len(more.trials) > len(found.trials)
+    assert more.highest == found.highest
+
+
+def test_a_rate_that_is_searched_anew_drops_the_trials_of_another_range(
+    serve: Serve, search: Callable[..., Finding], tmp_path: Path
+) -> None:
+    server, asked = serve(MANY_SLOTS, scale=8.0, answer_tokens=4), {"max_rate": 3200.0, "latency": 0.04}
+    search(server, "max_rate", budget=200, time_limit=0.001, **asked)
+    journal = tmp_path / "journals/calibrated-rate.jsonl"
+    assert journal.exists()
+    with claimed(journal), pytest.raises(UsageError, match="another search is at work"):
+        search(server, "max_rate", budget=200, **asked)
+
+    def stop(_look: Look) -> None:
+        raise StopError
+
+    with pytest.raises(StopError):
+        search(server, "max_rate", budget=200, look=stop, **asked)
+    assert not journal.exists()
+    assert search(server, "max_rate", budget=200, time_limit=1.0, resume=True, **asked).resumed_trials == 0
+
+
+def test_a_finished_search_for_the_history_asks_nothing_when_it_is_resumed(
+    serve: Serve, search: Callable[..., Finding]
+) -> None:
+    server = serve(MANY_SLOTS, answer_tokens=20)
+    found = search(server, "max_history", users=1, max_history=2, budget=90)
+    asked = len(server.served)
+    again = search(server, "max_history", users=1, max_history=2, budget=90, resume=True)
+    assert (again.value, again.sent, again.asked_nobody) == (found.value, found.sent, True)
+    assert len(server.served) == asked
+
+
 def test_a_new_search_replaces_the_journal_and_says_what_was_lost(
     serve: Serve, search: Callable[..., Finding], caplog: pytest.LogCaptureFixture
 ) -> None:

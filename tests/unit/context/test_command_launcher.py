@@ -340,6 +340,34 @@ def test_a_template_that_cannot_work_is_refused_before_anything_starts(
         check()
 
 
+@pytest.mark.parametrize(
+    ("tuned", "told"),
+    [
+        (
+            {"command": "sh {port} {slots}", "fixed": {"gpu_memory_share": 0.9}},
+            r"gpu_memory_share is set and not in the command; write \{gpu_memory_share\}, or \{flags\} for all",
+        ),
+        ({"command": "sh {port} {slots}", "baseline": {"batch_tokens": 2048}}, r"batch_tokens is set and not in the"),
+        (
+            {"command": "sh {port} {flags}", "fixed": {"threads": 4}},
+            r"threads is set and not in the command; write \{threads\}; vllm has no option of that name",
+        ),
+        ({"command": "sh {port} {flags}", "fixed": {"max_lora_rank": 8}}, r"max_lora_rank is set and not in the"),
+    ],
+)
+def test_a_value_that_never_reaches_the_command_is_refused(tuned: dict[str, object], told: str) -> None:
+    wanted = Settings.model_validate({"tune": {"engine": "vllm", "vary": {"slots": [2, 4]}, **tuned}})
+    with pytest.raises(UsageError, match=told):
+        prepared(wanted)
+
+
+def test_values_that_reach_the_server_by_their_place_or_its_flags_are_taken() -> None:
+    tuned = {"engine": "vllm", "command": "sh {port} {threads} {kv_type} {flags}", "vary": {"slots": [2, 4]}}
+    fixed = {"threads": 4, "kv_type": "fp8", "tensor_parallel": 2, "device": "cuda"}
+    _, space = prepared(Settings.model_validate({"tune": {**tuned, "fixed": fixed, "baseline": {"slots": 4}}}))
+    assert space.baseline.launch.threads == 4
+
+
 def test_a_program_that_is_not_there_is_no_launcher() -> None:
     launcher = CommandLauncher("no-such-server --port {port} {flags}", 1)
     with pytest.raises(NotReadyError, match="nothing here can start a server: there is no program 'no-such-server'"):

@@ -9,12 +9,18 @@ import pytest
 from support.context_documents import Known, document, later, limit, limits, saved, target
 
 from pytest_llmbench.context.comparison import compare_context
-from pytest_llmbench.context.in_time import timed_points
 from pytest_llmbench.context.limit_intervals import limits_at
+from pytest_llmbench.context.promise_points import timed_points
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
-from pytest_llmbench.runs.context_document import ContextDocument, ContextVerdict, LimitDocument, PromiseDocument
+from pytest_llmbench.runs.context_document import (
+    ContextDocument,
+    ContextVerdict,
+    LimitDocument,
+    PromiseDocument,
+    RefusalDocument,
+)
 from pytest_llmbench.stats.crossing import crossing
 
 GATE = GateSettings(kind="regression")
@@ -93,6 +99,18 @@ def test_late_answers_that_were_counted_are_believed_at_every_alpha(alpha: float
     asked = tuple(one.model_copy(update=slow) if one.id in late else one for one in made.probes)
     counted = limit(4096, 2048, 8158, "late", seconds=5.5, promised_s=30.0)
     told = made.model_copy(update={"probes": asked, "limits": limits(Known(), in_time=counted)})
+    assert limits_at(told, alpha, {}).in_time == counted
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.3])
+def test_prompts_that_timed_out_are_counted_at_every_alpha(alpha: float) -> None:
+    """A line through the prompts that were answered keeps the promise up to some 3,000 tokens; a fifth timed out."""
+    promise = PromiseDocument(latency_s=1.5, quantile=0.95)
+    made = target(known=Known(law=lambda tokens: 5e-4 * tokens, lengths=(1024, 2048, 3072, 4096)), promise=promise)
+    timed_out = {"refusal": RefusalDocument(code="timeout", text=""), "first_token_s": None, "total_s": 60.0}
+    asked = [one.model_copy(update=timed_out if place % 5 == 0 else {}) for place, one in enumerate(made.probes)]
+    counted = limit(0, 0, 1023, "never", share_timed_out=0.2, promised_s=1.5)
+    told = made.model_copy(update={"probes": tuple(asked), "limits": limits(Known(), in_time=counted)})
     assert limits_at(told, alpha, {}).in_time == counted
 
 

@@ -23,6 +23,7 @@ from pytest_llmbench.runs.context_document import (
     PromiseDocument,
     ReasonDocument,
     RefusalCode,
+    RefusalDocument,
 )
 
 PLAIN = needle("one", "en", 0.5, "1")
@@ -172,6 +173,60 @@ def test_prompts_that_time_out_after_late_answers_that_settle_nothing_end_what_i
     found = in_time_after_a_sweep(known, 178, 179)
     assert found.low <= found.tokens <= (found.high or 0) < 8144
     assert (found.decided, found.reason.code) == (False, "late")
+
+
+def after_a_sweep_that_loses(known: KnownContext, *lost: int, first_token_s: float | None = None) -> LimitDocument:
+    """As `in_time_after_a_sweep`, where the questions at these places of the sweep timed out after 30 s."""
+    server, asked = SimulatedContext(known), needles((0.0, 0.25, 0.5, 0.75, 1.0), KINDS, ("en", "fr"), 1, 1)
+    search = InTimeSearch(server, PLAIN, PROMISE, (256, known.limit), Effort(60, 0.02, 1))
+    late = {"refusal": RefusalDocument(code="timeout", text=""), "first_token_s": first_token_s, "total_s": 30.0}
+
+    async def find() -> LimitDocument | None:
+        swept = [await server.ask(ContextQuestion("sweep", length, one, 48)) for length in SWEPT for one in asked]
+        told = [one.model_copy(update=late) if place in lost else one for place, one in enumerate(swept)]
+        return await search.find(told)
+
+    found = asyncio.run(find())
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("law", [lambda _: 0.2, lambda tokens: tokens / 4000], ids=["even", "rising"])
+def test_prompts_that_time_out_too_often_break_the_promise_that_the_others_keep(law: Callable[[int], float]) -> None:
+    found = after_a_sweep_that_loses(KnownContext(limit=8144, law=law, noise=0.05), *range(0, 180, 5))
+    assert (found.tokens, found.low, found.reason.code) == (0, 0, "never")
+    assert found.reason.values == {"share_timed_out": pytest.approx(0.2, abs=0.03), "promised_s": 2.0}
+
+
+@pytest.mark.parametrize("law", [lambda _: 0.2, lambda tokens: tokens / 4000], ids=["even", "rising"])
+def test_a_prompt_of_many_that_times_out_breaks_no_promise(law: Callable[[int], float]) -> None:
+    known = KnownContext(limit=8144, law=law, noise=0.05)
+    found, without = after_a_sweep_that_loses(known, 35, 100), after_a_sweep_that_loses(known)
+    assert (found.tokens, found.low, found.high) == (without.tokens, without.low, without.high)
+
+
+def test_one_time_out_of_the_search_ends_nothing() -> None:
+    asked = itertools.count()
+    known = KnownContext(
+        limit=8144, law=lambda tokens: tokens / 4000, noise=0.05, loses=lambda _: "timeout" if not next(asked) else None
+    )
+    found = in_time(known, probes=60)
+    assert found.low <= known.in_time(2.0, 0.95) <= (found.high or 0)
+    assert found.reason.code == "late"
+
+
+def test_lengths_from_which_on_every_prompt_times_out_end_what_is_in_time() -> None:
+    known = KnownContext(limit=8144, law=lambda _: 0.2, noise=0.05, loses=lambda n: "timeout" if n > 5000 else None)
+    found = in_time_after_a_sweep(known)
+    assert found.tokens <= 5000 <= (found.high or 0) <= 1.02 * found.tokens
+    assert (found.decided, found.reason.code, found.reason.values["code"]) == (True, "refused", "timeout")
+    assert found.probes <= 12
+
+
+def test_an_answer_that_began_in_time_and_timed_out_later_kept_a_promise_of_its_first_token() -> None:
+    known = KnownContext(limit=8144, law=lambda _: 0.2, noise=0.05)
+    found = after_a_sweep_that_loses(known, *range(150, 180), first_token_s=0.2)
+    assert (found.tokens, found.decided, found.reason.code) == (8144, True, "end_of_range")
 
 
 def test_where_every_prompt_times_out_the_time_out_is_told() -> None:

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from support.serving_settings import optimized
 
+from pytest_llmbench.context.serving.argv import UNSAID, argv
 from pytest_llmbench.context.serving.family import architecture_of, context_lengths, find_member, members, stretched
-from pytest_llmbench.context.serving.launch_settings import LaunchSettings
+from pytest_llmbench.context.serving.launch_settings import LaunchSettings, LoraModule
 from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.setting_sections import Engine
 from pytest_llmbench.models.memory.estimate import estimate_inference
 from pytest_llmbench.models.memory.weights import GIB
 
@@ -173,3 +175,23 @@ def test_every_value_that_was_chosen_has_a_reason() -> None:
 def test_launch_settings_that_contradict_each_other_are_refused(values: dict[str, object], told: str) -> None:
     with pytest.raises(ValidationError, match=re.escape(told)):
         LaunchSettings.model_validate({"model": "m", "max_context": 1024, **values})
+
+
+@pytest.mark.parametrize("engine", ["vllm", "llamacpp", "sglang"])
+def test_settings_that_a_command_line_has_no_option_for_are_known(engine: Engine) -> None:
+    plain = LaunchSettings(engine=engine, model="m", max_context=2048, device="cpu")
+    values = {"slots": 7, "batch_tokens": 64, "kv_type_k": "bf16", "threads": 3, "tensor_parallel": 2}
+    own: dict[Engine, dict[str, object]] = {
+        "vllm": {"gpu_memory_share": 0.5, "kv_cache_bytes": 9},
+        "llamacpp": {"micro_batch": 64, "unified_kv": True},
+        "sglang": {"gpu_memory_share": 0.5},
+    }
+    unsaid = {
+        name
+        for name, value in {**values, **own[engine]}.items()
+        if argv(plain.model_copy(update={name: value})) == argv(plain)
+    }
+    tuned = plain.model_copy(update={"lora": (LoraModule(name="a", path="b"),)})
+    if argv(tuned.model_copy(update={"max_lora_rank": 8})) == argv(tuned):
+        unsaid.add("max_lora_rank")
+    assert unsaid == UNSAID[engine]

@@ -54,6 +54,10 @@ def test_the_answer_is_the_first_sentence_of_every_format() -> None:
         ({"right": limit(3000, 256, 8000, "fewer_found")}, "This is not settled yet: more prompts would narrow"),
         ({"accepted": limit(0, 0, 0, "never", length=256)}, "not even a prompt of 256 tokens is accepted."),
         ({"in_time": limit(0, 0, 0, "never", seconds=3.5, promised_s=2.0)}, "even the shortest prompt takes 3.5 s"),
+        (
+            {"in_time": limit(0, 0, 0, "never", share_timed_out=0.2, promised_s=2.0)},
+            "20 % of the prompts timed out, even among the shortest; 2.0 s are promised",
+        ),
         ({"right": limit(0, 0, 0, "never", share=0.2, length=256)}, "even in 256 tokens only 20 % of the facts"),
     ],
 )

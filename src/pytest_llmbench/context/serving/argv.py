@@ -14,6 +14,13 @@ _SGLANG_KV: Mapping[KvType, str] = {"bf16": "bfloat16", "fp8": "fp8_e4m3"}
 _KV: Mapping[Engine, Mapping[KvType, str]] = {"vllm": _VLLM_KV, "sglang": _SGLANG_KV}
 _ALL_LAYERS = "999"
 
+UNSAID: Mapping[Engine, frozenset[str]] = {
+    "vllm": frozenset(("threads",)),
+    "llamacpp": frozenset(("tensor_parallel", "max_lora_rank")),
+    "sglang": frozenset(("threads",)),
+}
+"""Settings that an engine's command line has no option for."""
+
 _Flag = tuple[str, ...]
 
 

@@ -7,13 +7,14 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llmbench.context.serving.argv import argv, kv_type_word
+from pytest_llmbench.context.serving.argv import UNSAID, argv, kv_type_word
 from pytest_llmbench.context.tuning.guarded_server import GuardedServer
-from pytest_llmbench.context.tuning.launching import HOST, Launched, free_port
+from pytest_llmbench.context.tuning.launching import COMPUTES_ON, HOST, Launched, free_port
+from pytest_llmbench.context.tuning.space import FIELDS
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class CommandLauncher:
         """See `Launcher.served`."""
         return launch
 
-    def check(self, space: SearchSpace) -> None:
+    def check(self, space: SearchSpace, given: Collection[str] = ()) -> None:
         """See `Launcher.check`."""
-        self._refuse_unset(space)
+        self._refuse_unset(space, given)
         program = self._words[0]
         if shutil.which(program) is None:
             raise NotReadyError(
@@ -91,18 +92,26 @@ class CommandLauncher:
                 names=_NAMES,
             )
 
-    def _refuse_unset(self, space: SearchSpace) -> None:
-        """What is varied and never reaches the command, and what a place in it cannot be filled with."""
+    def _refuse_unset(self, space: SearchSpace, given: Collection[str]) -> None:
+        """What is varied or given and never reaches the command, and what a place in it cannot be filled with."""
         values = dict(space.baseline.values)
         for parameter in space.parameters:
-            if "flags" not in self.placeholders and parameter.name not in self.placeholders:
-                raise UsageError(
-                    f"tune.command: {parameter.name} is varied and not in the command; write {{{parameter.name}}}, or "
-                    "{flags} for all settings",
-                    names=(*_NAMES, "tune.vary"),
-                )
+            self._refuse_unsaid(parameter.name, space.baseline.launch, "varied", "tune.vary")
             for value in parameter.choices:
                 self.filled(space.candidate({**values, parameter.name: value}), 1)
+        for name in given:
+            self._refuse_unsaid(name, space.baseline.launch, "set", "tune.fixed", "tune.baseline")
+
+    def _refuse_unsaid(self, name: str, launch: LaunchSettings, what: str, *names: str) -> None:
+        has_flag = name not in UNSAID[launch.engine] and (name != "max_lora_rank" or bool(launch.lora))
+        in_place = {name, *FIELDS.get(name, ())} & self.placeholders
+        if in_place or name == COMPUTES_ON or (has_flag and "flags" in self.placeholders):
+            return
+        flagged = ", or {flags} for all settings" if has_flag else f"; {launch.engine} has no option of that name"
+        raise UsageError(
+            f"tune.command: {name} is {what} and not in the command; write {{{name}}}{flagged}",
+            names=(*_NAMES, *names),
+        )
 
     def command(self, candidate: Candidate) -> list[str]:
         """See `Launcher.command`."""

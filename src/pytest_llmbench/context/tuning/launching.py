@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_llmbench.context.serving.argv import argv
+from pytest_llmbench.context.serving.launch_settings import LoraModule
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.generation.embedded.llamacpp import EmbeddedServer, LlamaOptions
 
@@ -25,6 +27,9 @@ _EMBEDDED = (
     *("batch_tokens", "micro_batch", "threads"),
 )
 """The settings that an embedded server is started with."""
+
+COMPUTES_ON = "device"
+"""Set for every server: what it was started on is told with what was measured, whoever chose it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,12 +54,12 @@ class Launcher(Protocol):
     def served(self, launch: LaunchSettings) -> LaunchSettings:
         """The launch, with what it says of the model and the machine."""
 
-    def check(self, space: SearchSpace) -> None:
-        """Refuse what can be known before anything is started.
+    def check(self, space: SearchSpace, given: Collection[str] = ()) -> None:
+        """Refuse what can be known before anything is started. `given` are settings that are the same in each trial.
 
         Raises:
             NotReadyError: it cannot start servers here.
-            UsageError: it cannot give what is wanted, or not set what is varied.
+            UsageError: it cannot give what is wanted, or not set what is varied or given.
         """
 
     def command(self, candidate: Candidate) -> list[str]:
@@ -83,11 +88,13 @@ class EmbeddedLauncher:
 
     def served(self, launch: LaunchSettings) -> LaunchSettings:
         """See `Launcher.served`."""
-        return launch.model_copy(update={"model": str(self._model.gguf), "served_name": self._model.name})
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", self._model.adapter_name or "").lstrip("._-") or "adapter"
+        lora = tuple(LoraModule(name=name, path=str(path)) for path in self._model.loras)
+        return launch.model_copy(update={"model": str(self._model.gguf), "served_name": self._model.name, "lora": lora})
 
-    def check(self, space: SearchSpace) -> None:
+    def check(self, space: SearchSpace, given: Collection[str] = ()) -> None:
         """See `Launcher.check`."""
-        _refuse_unset(space)
+        _refuse_unset(space, given)
         if importlib.util.find_spec("xllamacpp") is None:
             how = "pip install 'pytest-llmbench[serve]', or give a command with tune.command"
             raise NotReadyError(
@@ -122,12 +129,19 @@ class EmbeddedLauncher:
             yield Launched(server.url, server.pid, server.why_gone)
 
 
-def _refuse_unset(space: SearchSpace) -> None:
+def _refuse_unset(space: SearchSpace, given: Collection[str]) -> None:
     for parameter in space.parameters:
         if parameter.name not in _EMBEDDED:
             raise UsageError(
                 f"tune.vary: the embedded server has no {parameter.name}; it has {', '.join(_EMBEDDED)}",
                 names=("tune.vary",),
+            )
+    for name in given:
+        if name not in (*_EMBEDDED, COMPUTES_ON):
+            how = "; its fine-tune is model.adapter" if name == "lora" else f"; it has {', '.join(_EMBEDDED)}"
+            raise UsageError(
+                f"tune.fixed: the embedded server is not started with {name}{how}",
+                names=("tune.fixed", "tune.baseline", *(["model.adapter"] if name == "lora" else [])),
             )
 
 

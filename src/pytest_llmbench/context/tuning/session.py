@@ -97,7 +97,8 @@ def prepared(settings: Settings) -> tuple[Launcher, SearchSpace]:
     launcher = _launcher(settings, launch)
     vary, baseline = _searched(wanted, launcher.own_names)
     space = SearchSpace(launcher.served(launch), vary, baseline, wanted.fixed, launcher.own_names)
-    launcher.check(space)
+    given = {**wanted.fixed, **wanted.baseline}
+    launcher.check(space, [name for name, value in given.items() if value is not None])
     return launcher, space
 
 

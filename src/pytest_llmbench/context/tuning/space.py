@@ -19,10 +19,10 @@ from pytest_llmbench.core.setting_sections import Engine
 Value = bool | int | float | str | None
 """Of a setting; None leaves it to the server."""
 
-_FIELDS: Mapping[str, tuple[str, ...]] = {"kv_type": ("kv_type_k", "kv_type_v")}
+FIELDS: Mapping[str, tuple[str, ...]] = {"kv_type": ("kv_type_k", "kv_type_v")}
 """Names that stand for several settings at once."""
 
-ENGINE_SETTINGS = frozenset((*LaunchSettings.model_fields, *_FIELDS))
+ENGINE_SETTINGS = frozenset((*LaunchSettings.model_fields, *FIELDS))
 """Names of settings of engines; any other that is searched is a command template's own."""
 
 _NOT_SEARCHED = frozenset(("engine", "model", "max_context", "served_name", "host", "port"))
@@ -201,7 +201,7 @@ def _place(value: Value) -> float:
 
 
 def _launched(launch: LaunchSettings, values: Mapping[str, Any], where: str) -> LaunchSettings:
-    fields = {field: value for name, value in values.items() for field in _FIELDS.get(name, (name,))}
+    fields = {field: value for name, value in values.items() for field in FIELDS.get(name, (name,))}
     try:
         return LaunchSettings.model_validate({**launch.model_dump(), **fields})
     except ValidationError as error:
