@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -17,7 +17,7 @@ from tokenizers.trainers import BpeTrainer
 
 from pytest_llmbench.cases.tools import as_openai
 from pytest_llmbench.models.prompt_form import PromptError, PromptForm
-from pytest_llmbench.models.reasoning import SplitAnswer
+from pytest_llmbench.models.reasoning import SplitAnswer, begins_with_thought
 
 _TURNS = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
 _OPENED = "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
@@ -367,6 +367,7 @@ def test_a_token_that_the_base_has_no_embedding_for_is_an_error_of_that_prompt(t
 
 @given(said=st.text(max_size=40), thought=st.text("ab \n", max_size=10))
 def test_no_special_token_and_no_mark_stays_in_an_answer(tokenizer: Any, said: str, thought: str) -> None:
+    assume(not begins_with_thought(said))  # Hypothesis tries texts of the source, its marks among them
     split = form(tokenizer, THINKING).answer(tokens(tokenizer, f"<think>{thought}</think>{said}<|im_end|>"))
     kept: Sequence[str] = [mark for mark in (*SPECIAL, "<think>") if mark in split.answer and mark not in said]
     assert kept == []
