@@ -10,7 +10,7 @@ import heapq
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -267,6 +267,7 @@ def open_backend(  # what is asked, and of how many
     besides: Sequence[Case] = (),
     stored: Stored | None = None,
     engines: int | None = None,
+    hear_variants: Callable[[Sequence[str]], object] | None = None,
 ) -> Backend:
     """Load the pair, or reach the server, that the settings name, and prove it sound.
 
@@ -274,7 +275,8 @@ def open_backend(  # what is asked, and of how many
     on the `cases` are announced, with `benchmark.strict` refused, before the base is loaded. Where every answer is
     `stored` already, and the pair was loaded and proven before, it is not loaded again before it has to answer. With
     `ray.address` each actor of a cluster does this for itself, and they answer; whether all is stored, every machine is
-    asked. Who has one question opens no more `engines` than one there.
+    asked. Who has one question opens no more `engines` than one there. `hear_variants` is told who will answer before a
+    model of this machine is loaded, and may refuse.
 
     Raises:
         LLMBenchError: the model, adapter or server cannot be used; the message says what to do.
@@ -288,7 +290,7 @@ def open_backend(  # what is asked, and of how many
             told = N_("benchmark.strict: a server does not tell what its adapters were trained on; nothing is refused")
             _log.warning(told, extra=naming("benchmark.strict"))
         return ServerBackend(settings, tools=next((case.tools for case in cases if case.tools), ()))
-    return _open_local(settings, cases, besides, stored)
+    return _open_local(settings, cases, besides, stored, hear_variants)
 
 
 def _open_on_ray(
@@ -329,10 +331,18 @@ def _recollected(settings: Settings, cases: Sequence[Case]) -> Mapping[str, Any]
     return kept and {**kept, "about": {**kept["about"], "training_rows": pair.training_rows}}
 
 
-def _open_local(settings: Settings, cases: Sequence[Case], besides: Sequence[Case], stored: Stored | None) -> Backend:
+def _open_local(
+    settings: Settings,
+    cases: Sequence[Case],
+    besides: Sequence[Case],
+    stored: Stored | None,
+    hear_variants: Callable[[Sequence[str]], object] | None,
+) -> Backend:
     from pytest_llmbench.generation.local.remembered import pair_key, recalled
 
     pair = _pair_here(settings, cases, _all_asked(cases, besides))
+    if hear_variants:
+        hear_variants((BASE, *pair.adapters))
     key = pair_key(pair.source, pair.adapters, settings)
     load = functools.partial(_load_local, settings, pair, key)
     if stored and (kept := recalled(key)):

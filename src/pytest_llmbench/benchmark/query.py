@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pytest_llmbench.cases.suites import Case
@@ -38,17 +38,17 @@ def question(text: str, system: str | None) -> Case:
     return Case("query", "question", text.strip(), tuple(turns), source="the question")
 
 
-def answering(backend: Backend, *, both: bool) -> tuple[str, ...]:
-    """Who answers: the fine-tunes, or the base where there is none; everybody with `both`.
+def answering(variants: Sequence[str], *, both: bool) -> tuple[str, ...]:
+    """Who of the `variants` answers: the fine-tunes, or the base where there is none; everybody with `both`.
 
     Raises:
         UsageError: both were asked for, and there is only the base.
     """
-    tuned = tuple(variant for variant in backend.variants if variant != BASE)
+    tuned = tuple(variant for variant in variants if variant != BASE)
     if both and not tuned:
         told = "two answers need a fine-tune beside the base; give model.adapter, or server.adapter"
         raise UsageError(told, names=("both", "model.adapter", "server.adapter"))
-    return backend.variants if both else tuned or backend.variants
+    return tuple(variants) if both else tuned or tuple(variants)
 
 
 def ask(backend: Backend, case: Case, variant: str, told: Heard) -> Completion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -59,10 +60,11 @@ def query(
 
     case = case_of(sys.stdin.read() if question == _STDIN else question, form.system)
     live = form.stream and not as_json
-    backend = open_backend(settings, engines=1)  # and none that nobody asks
+    who = functools.partial(answering, both=form.both)
+    backend = open_backend(settings, engines=1, hear_variants=who)  # and no engine that nobody asks
     answers = []
     try:
-        chosen = answering(backend, both=form.both)
+        chosen = who(backend.variants)
         for variant in chosen:
             if len(chosen) > 1 and not as_json:
                 typer.echo(f"{variant}:")

@@ -57,7 +57,7 @@ def _answer(backend: Backend, asked: dict[str, Any], output: IO[str]) -> None:
 
     try:
         case = question(asked["question"], asked["system"])
-        for variant in answering(backend, both=True):
+        for variant in answering(backend.variants, both=True):
             _tell(output, "begin", variant=variant)
             answer = ask(backend, case, variant, functools.partial(_tell_piece, output, variant))
             recorded = {name: getattr(answer, name) for name in _RECORDED}

@@ -61,8 +61,8 @@ class Unstreamed:
 
 
 def test_the_fine_tune_answers_and_with_both_the_base_first(local: Backend) -> None:
-    assert answering(local, both=False) == ("finetuned",)
-    assert answering(local, both=True) == ("base", "finetuned")
+    assert answering(local.variants, both=False) == ("finetuned",)
+    assert answering(local.variants, both=True) == ("base", "finetuned")
 
 
 def test_a_server_is_heard_while_it_writes() -> None:
@@ -82,7 +82,7 @@ def test_a_server_is_heard_while_it_writes() -> None:
         assert answer.text == "Je monte le son."
         assert [turn["role"] for turn in server.bodies[-1]["messages"]] == ["system", "user"]
         with pytest.raises(UsageError, match="two answers need a fine-tune beside the base") as raised:
-            answering(backend, both=True)
+            answering(backend.variants, both=True)
         assert raised.value.names == ("both", "model.adapter", "server.adapter")
     finally:
         backend.close()

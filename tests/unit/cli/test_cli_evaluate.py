@@ -133,13 +133,14 @@ def test_query_answers_on_standard_output_and_the_same_when_streamed(project: Pa
     assert "the question is empty" in refused.stderr
 
 
-def test_query_shows_both_and_gives_programs_json(project: Path) -> None:
+def test_query_shows_both_and_gives_programs_json(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     both = llmbench(
         "query", ROWS[1][0], *pair(project), "--both", "--max-new-tokens", "6", "--temperature", "0", "--json"
     )
     document = json.loads(both.stdout)
     assert [answer["variant"] for answer in document["answers"]] == ["base", "finetuned"]
     assert all(answer["completion_tokens"] <= 6 for answer in document["answers"])
+    monkeypatch.setattr("pytest_llmbench.benchmark.engines.load_pair", lambda *_: pytest.fail("the base was loaded"))
     alone = llmbench("query", "ouvre", *pair(project, "none"), "--both")
     assert alone.exit_code == 2
     assert alone.stderr == (
