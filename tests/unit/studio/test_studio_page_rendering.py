@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from support.report_pages import large_document
 from support.studio import ROWS, asked, options
 
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
 from pytest_llmbench.models.registry import Preset
@@ -146,6 +148,39 @@ def test_the_list_has_the_comparison_of_a_first_run_and_calls_none_a_verdict(tmp
     unscored, first = listed.split("0001_first</bdi>")[:2]
     assert "<td>No verdict</td>" in unscored
     assert "Better</span>" in first
+
+
+@pytest.mark.parametrize("part", [{"limited": True}, {"cut_short": {"results": 12, "planned": 90}}])
+def test_a_part_of_a_run_has_no_verdict_in_the_list_nor_on_its_page(tmp_path: Path, part: Mapping[str, Any]) -> None:
+    document = dict(with_comparison(large_document(12)))
+    better = document["comparison"] | {"outcome": "pass"}
+    verdicts = [one | {"outcome": "pass"} for one in better["verdicts"]]
+    metadata = document["metadata"] | part
+    saved(tmp_path, "0001_part", document | {"metadata": metadata, "comparison": better | {"verdicts": verdicts}})
+    with asked(options(tmp_path)) as client:
+        listed, one = client.get("/compare").text, client.get("/compare/0001_part").text
+        told = client.get("/api/runs").json()["runs"][0]
+    assert "<td>No verdict</td>" in listed
+    assert (told["outcome"], told["gated"]) == (None, False)
+    assert ("NO VERDICT: comparison with each adapter&#39;s own base" in one, "better" in one.lower()) == (True, False)
+    assert "A part of " in one
+
+
+def test_a_gate_of_a_part_of_a_run_keeps_its_outcome_in_the_list(tmp_path: Path) -> None:
+    document = dict(with_comparison(large_document(12)))
+    gate = document["comparison"] | {"kind": "regression", "against": "baseline", "outcome": "fail", "failed": True}
+    saved(tmp_path, "0001_gated", document | {"metadata": document["metadata"] | {"limited": True}, "gate": gate})
+    with asked(options(tmp_path)) as client:
+        assert "Fail</span>" in client.get("/compare").text
+
+
+def test_an_error_of_several_lines_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "a warning\nerror: run.json:3: no run\n  it was cut off\n"
+    ended = subprocess.CompletedProcess([], 2, "", said)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: ended)
+    saved(tmp_path, "0001_first", large_document(3))
+    with pytest.raises(UsageError, match=r"^run.json:3: no run\n  it was cut off$"):
+        Results(options(tmp_path)).report("0001_first")
 
 
 def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
