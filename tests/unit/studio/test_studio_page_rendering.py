@@ -192,6 +192,8 @@ def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeyp
     with asked(options(tmp_path)) as client:
         listed = client.get("/compare").text
         assert listed.index("0002_second") < listed.index("0001_first")
+        made = datetime.fromisoformat(document["metadata"]["timestamp"])
+        assert f"<td>{amounts.moment(made, words('en'))}</td>" in listed
         assert "No change shown</span>" in listed  # nothing gated: it neither passed nor is inconclusive
         one = client.get("/compare/0002_second", headers={"accept-language": "fr"}).text
         assert one.index('class="verdict') < one.index('src="/api/runs/0002_second/report?language=fr"')
@@ -277,6 +279,24 @@ def test_amounts_are_read_at_a_glance() -> None:
     assert [amounts.size(value, say) for value in (None, 999, 1536, 3 * 2**30)] == ["-", "999 o", "1,5 ko", "3,0 Go"]
     spans = [amounts.span(value, words("en")) for value in (None, 42.4, 200, 7500, 100_000)]
     assert spans == ["-", "42 s", "3 min 20 s", "2 h 05 min", "1 d 3 h"]
+
+
+def test_moments_are_told_alike_whether_of_a_job_or_of_a_run() -> None:
+    say, at = words("fr"), datetime(2026, 2, 18, 10, 0, tzinfo=UTC)
+    assert amounts.moment("2026-02-18T10:00:00+00:00", say) == amounts.moment(at, say)
+    assert [amounts.moment(text, say) for text in ("", "last week")] == ["-", "last week"]
+
+
+def test_a_job_says_in_words_what_it_was_started_with(tmp_path: Path) -> None:
+    job = _hostile_job("")
+    job.dataset_id, job.settings = None, {"task": None, "packing": False, "targets": ["q_proj"], "rank": 8}
+    with asked(options(tmp_path)) as client:
+        services: Services = client.app.state.services  # type: ignore[attr-defined]
+        with services.store.writing() as session:
+            session.add(job)
+        page = client.get("/jobs/7", headers={"accept-language": "fr"}).text
+    told = re.findall(r'<dt lang="en">(\w+)</dt><dd dir="auto">(.*?)</dd>', page)
+    assert told == [("packing", "non"), ("targets", "q_proj"), ("rank", "8")]
 
 
 def test_what_only_one_answer_says_is_marked() -> None:
