@@ -45,7 +45,8 @@ class AnswerEvent(BaseModel):
     variant: str | None = Field(default=None, description="who answers: base, or finetuned")
     text: str | None = None
     answered: bool | None = Field(
-        default=None, description="of an answer: whether it is one; not where it failed, was late or ended in its thinking"
+        default=None,
+        description="of an answer: whether it is one: not failed, nor late, nor thinking alone",
     )
     reasoning: str | None = Field(default=None, description="what the model thought before its answer")
     finish: str | None = Field(default=None, description="stop, length, timeout or error")

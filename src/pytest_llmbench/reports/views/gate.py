@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -209,9 +208,7 @@ def _categories(gate: GateDocument, say: Words, depth: Depth) -> Iterator[Block]
     unsettled = telling(gate_sentences.open_categories(gate), gate)
     passed = [one for one in gate.verdicts if one.category is not None and one.outcome == "pass"]
     found = [*unsettled, *telling(passed, gate)]
-    counts = Counter(_word(one, gate, say) for one in found)
-    told = ", ".join(f"{number} {word}" for word, number in counts.items())
-    title = say("{label}: {text}", label=say("By category"), text=told)
+    title = say("{label}: {text}", label=say("By category"), text=gate_sentences.outcome_counts(found, gate, say))
     if depth is Depth.BRIEF:
         brief = _verdict_table(unsettled, gate, say, depth=depth, by_category=True)
         yield dataclasses.replace(brief, until=Depth.BRIEF)
