@@ -12,6 +12,7 @@ from support.browser import asked_urls, chromium, focused, found, logged, needs_
 from support.report_pages import HOSTILE, failing_gate, large_document, saved_runs
 from support.report_runs import result, run
 
+from pytest_llmbench.core.locale import words
 from pytest_llmbench.reports.html import write_html
 from pytest_llmbench.runs.base_comparison import with_comparison
 from pytest_llmbench.runs.document import build_document
@@ -226,6 +227,40 @@ def test_a_moved_case_of_a_failed_gate_leads_to_its_row(chrome: Chrome, opened: 
     found(chrome, "a[data-case]")[0].send_keys(ENTER)
     assert focused(chrome).text == "volume-up"
     assert focused(chrome).get_attribute("aria-expanded") == "true"
+
+
+def test_marked_text_keeps_only_its_own_row_from_opening(chrome: Chrome, opened: Open) -> None:
+    opened(large_document(3))
+    first, second, _ = found(chrome, ".opener")
+    mark = "getSelection().selectAllChildren(document.querySelectorAll('.result .excerpt')[arguments[0]])"
+    chrome.execute_script(mark, 1)
+    chrome.execute_script("arguments[0].focus()", first)
+    focused(chrome).send_keys(ENTER)
+    assert first.get_attribute("aria-expanded") == "true"
+    second.send_keys(ENTER)
+    assert second.get_attribute("aria-expanded") == "true"
+    cell = found(chrome, ".result td")[0]
+    chrome.execute_script(mark, 0)
+    chrome.execute_script("arguments[0].click()", cell)
+    assert first.get_attribute("aria-expanded") == "true"
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_numbers_of_the_table_are_written_as_in_the_rest_of_the_page(
+    chrome: Chrome, opened: Open, language: str
+) -> None:
+    values = [0.0625, 0.1875, 1234.5, 100.25, 100.75, 0.1235, -0.0625, -1234567.0, 2.0, 0.0]
+    rows = [result(f"a/{place}", {"relevance": {"base": value}}) for place, value in enumerate(values)]
+    document = build_document(run(*rows, variants=("base",)), answer_chars=500)
+    for row, tokens in zip(document["results"], range(len(values)), strict=True):
+        row["completions"]["base"]["completion_tokens"] = tokens
+    opened(document, language)
+    say = words(language)
+    assert texts(chrome, ".result td:nth-child(3)") == [say.number(value) for value in values]
+    for opener in found(chrome, ".opener")[:3]:
+        opener.send_keys(ENTER)
+    told = [said.split(" · ")[1] for said in texts(chrome, ".answer .remark")]
+    assert told == [say.plural("{count} token", "{count} tokens", count) for count in range(3)]
 
 
 def test_the_theme_follows_the_system_until_the_reader_chooses(chrome: Chrome, opened: Open) -> None:

@@ -61,6 +61,7 @@ def test_both_answer_piece_by_piece_from_one_process_that_ends_when_it_is_idle(t
     begun = [event.variant for event in first if event.kind == "begin"]
     whole = {event.variant: event.text for event in first if event.kind == "answer"}
     assert begun == list(whole) == ["base", "finetuned"]
+    assert all(event.answered for event in first if event.kind == "answer")
     assert whole["base"] != whole["finetuned"]
     for variant, text in whole.items():
         pieces = [event.text or "" for event in first if event.kind == "piece" and event.variant == variant]

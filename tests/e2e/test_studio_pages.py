@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.browser import asked_urls, chromium, focused, found, hindrances, logged, needs_browser, texts
-from support.studio import posted, served
+from support.studio import options, posted, served, serving
 from support.studio_project import make_studio_project
 
 from pytest_llmbench.studio.pages.language import COOKIE
+from pytest_llmbench.studio.store import Job, open_store
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -34,6 +36,11 @@ for (const kind of ["state", "step", "evaluation", "log"])
   });
 """
 """Hears four events as htmx's extension does, connects anew as it does, and says behind which event that begins."""
+ANSWERED_WITH = """
+const body = arguments[0].map((event) => `data: ${JSON.stringify(event)}\\n\\n`).join("");
+window.fetch = async () => new Response(body);
+"""
+"""Has the page's own requests answered with these events."""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +187,71 @@ def tried(chrome: Chrome) -> None:
     until(chrome, "#difference", "iffer")
     assert all(texts(chrome, ".answer .text"))
     assert hindrances(chrome) == []
+
+
+def heard(variant: str, text: str, **changed: object) -> dict[str, object]:
+    """What the studio tells of an answer."""
+    known = {"answered": True, "finish": "stop", "completion_tokens": 1234, "latency_s": 3.44}
+    return {"kind": "answer", "variant": variant, "text": text, **known, **changed}
+
+
+def test_what_is_no_answer_is_said_and_not_compared(chrome: Chrome, tmp_path: Path) -> None:
+    chosen = options(tmp_path)
+    store = open_store(chosen.folder)
+    with store.writing() as session:
+        session.add(trained())
+    store.close()
+    failed = heard("base", "", answered=False, finish="error", error="it broke", completion_tokens=1, latency_s=None)
+    thought = heard("finetuned", "", answered=False, finish="length", reasoning="hmm")
+    with serving(chosen) as url:
+        chrome.get(f"{url}/try")
+        chrome.add_cookie({"name": COOKIE, "value": "fr"})
+        try:
+            chrome.get(f"{url}/try")
+            ask_and_hear(chrome, failed, thought)
+            assert texts(chrome, "[id^=answer-]") == ["it broke", "pas de réponse"]
+            click(chrome, "#thought-finetuned summary")
+            assert texts(chrome, "[id^=thinking-]") == ["", "hmm"]
+            assert [one.is_displayed() for one in found(chrome, ".answer details")] == [False, True]
+            assert texts(chrome, "[id^=about-]") == [
+                "1 jeton · en échec",
+                "1\u202f234 jetons · 3,4 s · coupée à la limite de jetons",
+            ]
+            assert texts(chrome, "#difference") == [""]
+            said = texts(chrome, "#progress")[0]
+            assert said.count(".") == 2  # that of the base, that of the fine-tune
+            ask_and_hear(chrome, heard("base", ""), heard("finetuned", "volume_up"))
+            until(chrome, "#difference", "volume_up")
+            assert texts(chrome, "#answer-base") == ["(réponse vide)"]
+            assert found(chrome, ".answer .error") == []
+        finally:
+            chrome.delete_cookie(COOKIE)
+
+
+def ask_and_hear(chrome: Chrome, *events: dict[str, object]) -> None:
+    """Ask, and have it answered with these events."""
+    chrome.execute_script(ANSWERED_WITH, [*events, {"kind": "done"}])
+    found(chrome, "#asked")[0].send_keys("monte")
+    click(chrome, "#ask")
+    until(chrome, "#ask:not(:disabled)")
+
+
+def trained() -> Job:
+    """A training that has finished."""
+    now = datetime.now(UTC)
+    return Job(
+        id=1,
+        kind="finetune",
+        model="smollm2-135m",
+        settings={},
+        state="finished",
+        position=0,
+        folder="jobs/0001",
+        output="adapters/mine",
+        created=now,
+        started=now,
+        ended=now,
+    )
 
 
 @pytest.mark.parametrize(("width", "scheme", "language"), [(360, "dark", "fr"), (1300, "light", "en")])

@@ -12,6 +12,7 @@ import functools
 import gettext
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
@@ -58,6 +59,13 @@ OUTCOMES = {
     "xfailed": N_("xfailed"),
     "xpassed": N_("xpassed"),
 }
+_OUTCOME_COUNTS = {
+    "passed": NN_("{count} passed", "{count} passed"),
+    "failed": NN_("{count} failed", "{count} failed"),
+    "skipped": NN_("{count} skipped", "{count} skipped"),
+    "xfailed": NN_("{count} xfailed", "{count} xfailed"),
+    "xpassed": NN_("{count} xpassed", "{count} xpassed"),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +99,15 @@ class Words:
     def outcome(self, name: str) -> str:
         """What became of an item, in the reader's words."""
         return self(OUTCOMES[name]) if name in OUTCOMES else name
+
+    def outcome_counts(self, counts: Mapping[str, int]) -> str:
+        """How many items came to each outcome: `30 passed, 2 failed`."""
+        return ", ".join(
+            self.plural(*_OUTCOME_COUNTS[name], count, count=self.count(count))
+            if name in _OUTCOME_COUNTS
+            else f"{self.count(count)} {name}"
+            for name, count in counts.items()
+        )
 
     def number(self, value: float | None, *, signed: bool = False) -> str:
         """Three decimals, one from 100 up; a dash for what is unscored."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
-from pytest_llmbench.core.locale import N_, UNSCORED, Words
+from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words
 from pytest_llmbench.runs.case_counts import count, needed_text
 from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short, subject_text
 from pytest_llmbench.runs.typed import GateDocument, VerdictDocument
@@ -18,6 +19,16 @@ COMPARED = {
     "pass": N_("BETTER"),
     "fail": N_("WORSE"),
     "inconclusive": N_("NO CHANGE SHOWN"),
+}
+_GATED_COUNTS = {
+    "pass": NN_("{count} pass", "{count} pass"),
+    "fail": NN_("{count} fail", "{count} fail"),
+    "inconclusive": NN_("{count} inconclusive", "{count} inconclusive"),
+}
+_COMPARED_COUNTS = {
+    "pass": NN_("{count} better", "{count} better"),
+    "fail": NN_("{count} worse", "{count} worse"),
+    "inconclusive": NN_("{count} no change shown", "{count} no change shown"),
 }
 _KINDS = {
     "regression": N_("regression gate against {against}"),
@@ -58,6 +69,13 @@ def outcome_word(outcome: str, gate: GateDocument, say: Words) -> str:
     if gate.kind == "compare" and not gate.verdicts:
         return say("NO VERDICT")
     return say((COMPARED if gate.kind == "compare" else GATED)[outcome])
+
+
+def outcome_counts(verdicts: Sequence[VerdictDocument], gate: GateDocument, say: Words) -> str:
+    """How many verdicts of each outcome there are: `3 pass, 2 inconclusive`."""
+    counted = _COMPARED_COUNTS if gate.kind == "compare" else _GATED_COUNTS
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    return ", ".join(say.plural(*counted[outcome], count) for outcome, count in counts.items())
 
 
 def subject(verdict: VerdictDocument, metric: str, say: Words) -> str:

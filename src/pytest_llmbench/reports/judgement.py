@@ -29,21 +29,24 @@ def beside_the_gate(document: RunDocument) -> GateDocument | None:
     return None if found is document.gate else found
 
 
+def is_part(document: RunDocument) -> bool:
+    """Whether a run ended early or was limited to the first cases: no comparison with its base is a verdict then."""
+    return document.metadata.cut_short is not None or _limited(document)
+
+
 def cut_short(document: RunDocument, say: Words) -> str | None:
     """Why a run is only part of what it was to be: ended early, or limited to the first cases. None for a whole one."""
+    if not is_part(document):
+        return None
     if ended := document.metadata.cut_short:
         return say(
             "CUT SHORT: {results} of {planned} results. A part of a run has no verdict.",
             results=ended.results,
             planned=ended.planned,
         )
-    return (
-        say(
-            "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases has no verdict.",
-            cases=document.statistics.cases,
-        )
-        if _limited(document)
-        else None
+    return say(
+        "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases has no verdict.",
+        cases=document.statistics.cases,
     )
 
 
@@ -76,9 +79,7 @@ def outcome_of(gate: GateDocument, variant: str) -> str:
 def is_proved(document: RunDocument, variant: str, metric: str) -> bool:
     """Whether a whole run shows `variant` better than the base, and so in `metric`: only then may it be praised."""
     gate = against_base(document)
-    if gate is None or document.metadata.cut_short or _limited(document):
-        return False
-    if outcome_of(gate, variant) != "pass":
+    if gate is None or is_part(document) or outcome_of(gate, variant) != "pass":
         return False
     own = [one for one in _own(gate, variant) if one.metric == metric and one.category is None]
     return any(one.outcome == "pass" for one in own)

@@ -13,6 +13,7 @@ import sys
 from typing import IO, TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import LLMBenchError
+from pytest_llmbench.core.records import is_answer
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -61,7 +62,8 @@ def _answer(backend: Backend, asked: dict[str, Any], output: IO[str]) -> None:
             _tell(output, "begin", variant=variant)
             answer = ask(backend, case, variant, functools.partial(_tell_piece, output, variant))
             recorded = {name: getattr(answer, name) for name in _RECORDED}
-            _tell(output, "answer", variant=variant, **recorded, tokens_per_s=answer.tokens_per_s)
+            answered = is_answer(answer.text, answer.reasoning, answer.finish)
+            _tell(output, "answer", variant=variant, **recorded, answered=answered, tokens_per_s=answer.tokens_per_s)
     except LLMBenchError as error:
         _tell(output, "problem", code=error.code, message=str(error), names=error.names)
         return

@@ -44,6 +44,10 @@ class AnswerEvent(BaseModel):
     kind: Literal["begin", "piece", "answer", "done", "problem"]
     variant: str | None = Field(default=None, description="who answers: base, or finetuned")
     text: str | None = None
+    answered: bool | None = Field(
+        default=None,
+        description="of an answer: whether it is one: not failed, nor late, nor thinking alone",
+    )
     reasoning: str | None = Field(default=None, description="what the model thought before its answer")
     finish: str | None = Field(default=None, description="stop, length, timeout or error")
     prompt_tokens: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from pytest_llmbench.studio.job_events import EvaluationData, LogData, StepData
 _AT_ONCE = 2**18  # bytes that are read, and told in one transaction
 _LONGEST = 2_000  # characters of a line of the log that are kept
 _ENDS = re.compile(rb"\r\n|\n|\r")  # a bar that renews itself ends with \r
+_ERROR = "error: "  # how the command line begins its last word
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -82,6 +83,12 @@ def _behind(path: Path, read_to: int) -> bytes:
 def _text(line: bytes) -> str:
     text = _COLOURS.sub("", line.decode(errors="replace")).replace("\x00", "").rstrip()
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+
+
+def error_of(lines: Sequence[str]) -> str | None:
+    """The error that a command ended with, which may take several lines; None where it said none."""
+    places = [place for place, line in enumerate(lines) if line.startswith(_ERROR)]
+    return "\n".join(lines[places[-1] :]).removeprefix(_ERROR) if places else None
 
 
 def tail(path: Path, since: int, size: int = 4_000) -> Iterator[str]:

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.core.setting_sections import StudioSettings
 from pytest_llmbench.studio.job_events import LogData, Problem
-from pytest_llmbench.studio.job_files import new_in_journal, new_in_output, tail
+from pytest_llmbench.studio.job_files import error_of, new_in_journal, new_in_output, tail
 from pytest_llmbench.studio.job_kinds import JOURNAL, KINDS, JobFiles, Work
 from pytest_llmbench.studio.job_process import OUTPUT, JobProcess, prepare
 from pytest_llmbench.studio.job_record import JobRecord
@@ -29,7 +29,6 @@ from pytest_llmbench.studio.store import Dataset, Job, JobKind, JobState, Store
 _ENDED_FROM_OUTSIDE = frozenset(
     EXIT_BY_SIGNAL + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 )
-_ERROR = "error: "  # how the command line begins its last word
 _MIB = 2**20
 _log = logging.getLogger("pytest_llmbench")
 
@@ -266,6 +265,6 @@ def _how_it_ended(code: int | None, process: JobProcess) -> tuple[JobState, Prob
 def _problem(code: int, process: JobProcess) -> Problem:
     """What the command said last."""
     lines = list(tail(process.folder / OUTPUT, process.output_began()))
-    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+    said = error_of(lines) or (lines[-1] if lines else f"its command ended with exit code {code}")
     kind = {UsageError.exit_code: UsageError.code, NotReadyError.exit_code: NotReadyError.code}.get(code, "failed")
-    return Problem(code=kind, detail=(errors or lines or [f"its command ended with exit code {code}"])[-1])
+    return Problem(code=kind, detail=said)

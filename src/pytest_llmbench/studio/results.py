@@ -11,10 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import MissingRunError, NotReadyError, UsageError
+from pytest_llmbench.reports.judgement import is_part
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.folders import RunFolder, saved_runs
 from pytest_llmbench.runs.storage import read_document, read_head
-from pytest_llmbench.runs.typed import GateDocument, VerdictOutcome, gate_document, run_document
+from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictOutcome, gate_document, run_document
+from pytest_llmbench.studio.job_files import error_of
 from pytest_llmbench.studio.options import StudioOptions
 
 _COMMAND_S = 120
@@ -28,7 +30,7 @@ class RunCard(_Document):
     """A saved run. `means` are variant -> metric -> mean; `outcome` that of its gate, else of its comparison.
 
     It passes or fails only where it is `gated`; a comparison says whether it is better, or worse, and has no outcome
-    where it compared nothing.
+    where it compared nothing, or a part of the cases.
     """
 
     id: str = Field(description="number and name, as its folder is called", examples=["0007_accepted"])
@@ -95,6 +97,15 @@ class Results:
         typed = run_document(document)
         return RunDetail(**dict(_card(run, document)), gate=typed.gate, comparison=typed.comparison)
 
+    def head(self, title: str) -> RunDocument:
+        """One run without its results, which are not read.
+
+        Raises:
+            MissingRunError: there is none of this number and name.
+            UsageError: its file cannot be read.
+        """
+        return run_document(read_head(self._find(title).path))
+
     def compare(self, baseline: str, title: str) -> Comparison:
         """The second run held against the first, by `llmbench compare`.
 
@@ -144,9 +155,9 @@ def _command(*words: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise NotReadyError(f"llmbench {words[0]} did not end in {_COMMAND_S} s; is the machine too busy?") from error
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
+        lines = done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"]
         kind = UsageError if done.returncode == UsageError.exit_code else NotReadyError
-        raise kind(said[-1].removeprefix("error: "))
+        raise kind(error_of(lines) or lines[-1])
     return done.stdout
 
 
@@ -157,7 +168,7 @@ def _some(runs: Sequence[RunFolder]) -> str:
 def _card(run: RunFolder, document: Mapping[str, Any]) -> RunCard:
     typed = run_document(document)
     judged, outcome = typed.judged, None
-    if judged is not None and (judged.verdicts or judged.kind != "compare"):
+    if judged is not None and (judged.kind != "compare" or (judged.verdicts and not is_part(typed))):
         outcome = judged.outcome
     return RunCard(
         id=run.title,

@@ -119,6 +119,17 @@ def test_long_numbers_and_dates_are_as_the_language_has_them(
     assert say.moment("yesterday") == "yesterday"
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", "1 passed, 1,200 failed, 0 skipped, 2 {odd}"),
+        ("fr", "1 réussi, 1\u202f200 échoués, 0 ignoré, 2 {odd}"),
+    ],
+)
+def test_outcomes_are_counted_in_the_grammar_of_the_language(language: str, told: str) -> None:
+    assert words(language).outcome_counts({"passed": 1, "failed": 1200, "skipped": 0, "{odd}": 2}) == told
+
+
 def test_a_context_tells_two_meanings_apart() -> None:
     assert words("fr").in_context("answer", "failed") == "en échec"
     assert words("fr")("failed") == "échoué"

@@ -126,6 +126,19 @@ def test_equal_curves_both_stay_to_be_seen_above_the_table(
     assert figures.tables[0][4, 2].get_text().get_text() == "1 min 18 s"
 
 
+def test_names_of_adapters_are_no_formulas_and_all_are_in_the_legend(tmp_path: Path, drawn: list[Figure]) -> None:
+    names = ("a$_$b", "_old")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "llmbench_training.json").write_text(json.dumps(RECORD), encoding="utf-8")
+    draw_comparison(read_trainings([tmp_path / name for name in names]), tmp_path / "curves.png")
+    curves, figures = drawn[0].axes
+    legend = curves.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(names)
+    assert [figures.tables[0][0, column].get_text().get_text() for column in (1, 2)] == list(names)
+
+
 def test_adapters_are_asked_with_their_system_prompt_on_the_chosen_device(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ def test_of_very_many_cases_a_chart_keeps_its_size_and_its_counts() -> None:
         row["scores"]["relevance"] for row in large_document(3000, variants=("base", "small", "large"))["results"]
     ]
     better = sum(one["small"] > one["base"] for one in scores if one["small"] is not None and one["base"] is not None)
-    assert f"{better} meilleurs, " in page("many cases")
+    assert f"en progrès : {better}, " in page("many cases")
 
 
 def test_marks_have_titles_for_pointers() -> None:

@@ -10,8 +10,9 @@ from support.gates import gate, note, verdict
 from support.rendered import gate_lines
 
 from pytest_llmbench.core.locale import words
+from pytest_llmbench.reports.gate_sentences import outcome_counts
 from pytest_llmbench.runs.gate_notes import gate_note, note_text
-from pytest_llmbench.runs.typed import NoteDocument
+from pytest_llmbench.runs.typed import NoteDocument, gate_document
 
 
 def said(*lines: str) -> str:
@@ -92,6 +93,19 @@ def test_many_open_categories_are_counted_not_listed() -> None:
     assert sum(line.startswith("fail     c") for line in lines) == 10
     assert "and 30 more" in lines
     assert len(lines) < 40
+
+
+@pytest.mark.parametrize(
+    ("kind", "language", "told"),
+    [
+        ("regression", "en", "2 fail, 1 inconclusive"),
+        ("regression", "fr", "2 en échec, 1 indécise"),
+        ("compare", "fr", "2 moins bonnes, 1 sans écart établi"),
+    ],
+)
+def test_outcomes_are_counted_in_the_grammar_of_the_language(kind: str, language: str, told: str) -> None:
+    found = gate_document(gate(verdict(), verdict(category="a"), verdict("inconclusive", category="b"), kind=kind))
+    assert outcome_counts(found.verdicts, found, words(language)) == told
 
 
 def test_a_missing_baseline_is_told_without_a_table() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import gzip
 import html.parser
 import json
 import re
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 from support.report_runs import full_run, relevance, result, run
 
 from pytest_llmbench.core.errors import UsageError
-from pytest_llmbench.core.locale import LANGUAGES
+from pytest_llmbench.core.locale import LANGUAGES, words
 from pytest_llmbench.core.records import Run
-from pytest_llmbench.reports.html import render_html, write_html
+from pytest_llmbench.reports.html import cases, render_html, write_html
 from pytest_llmbench.reports.html.scale import scale_over, symmetric
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.base_comparison import with_comparison
@@ -303,6 +305,20 @@ def test_the_trend_marks_runs_that_asked_other_cases_and_leads_its_lines_past_th
 
 def test_one_run_alone_has_no_trend() -> None:
     assert "No other run is saved yet" in page(full_run()).words
+
+
+def test_of_a_very_large_run_the_cases_that_verdicts_name_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cases, "PACKED_ABOVE", 4)
+    monkeypatch.setattr(cases, "MOST_SHOWN", 4)
+    built = with_comparison(document(run(*(relevance(f"a/{place:02}", 0.5, 0.5) for place in range(40)))))
+    moved = [{"case": "a/33", "before": 1.0, "after": 0.5}]
+    verdicts = [{**one, "moved": moved} for one in built["comparison"]["verdicts"]]
+    found = run_document({**built, "comparison": {**built["comparison"], "verdicts": verdicts}})
+    told = cases.case_data(found, words("en"))
+    rows = [row for part in told["packed"] for row in json.loads(gzip.decompress(base64.b64decode(part)))]
+    assert told["total"] == 40
+    assert len(rows) <= 4
+    assert "a/33" in {row["case"] for row in rows}
 
 
 def test_a_page_is_written_in_one_step(tmp_path: Path) -> None:

@@ -84,6 +84,14 @@ def test_panels_without_scores_say_so(tmp_path: Path, monkeypatch: pytest.Monkey
     assert texts_of(NOTHING, tmp_path / "figure.png", monkeypatch).count("Nothing scored") == 3
 
 
+def test_a_variant_whose_name_begins_with_an_underscore_is_in_the_legends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = texts_of(full_run(cases=2, variants=("base", "_old")), tmp_path / "x", monkeypatch)
+    assert told.count("_old") == 2
+    assert "_old (n = 6)" in told
+
+
 def test_the_verdict_stands_above_the_panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     title = next(text for text in texts_of(full_run(), tmp_path / "figure.png", monkeypatch) if "BETTER" in text)
     assert title.startswith("BETTER: Relevance of finetuned: ")

@@ -137,6 +137,11 @@ def test_what_a_template_alone_knows_is_in_the_command_that_was_measured_and_no_
     assert (serving / "serve.sh").read_text() == "#!/bin/sh\nexec serve \\\n  --policy 'a b' -p 8000:8000\n"
 
 
+def test_which_side_of_a_round_came_first_is_no_button_to_the_beginning() -> None:
+    """As the pages of a table have one, whose French is another."""
+    assert "Début" not in Text().render(tuning_report(BETTER, "fr"))
+
+
 def test_the_promise_has_the_numbers_of_its_language() -> None:
     promise = PromiseDocument(latency_s=2.5, quantile=0.995, latency="total")
     told = Text().render(tuning_report(document("baseline_best").model_copy(update={"promise": promise}), "fr"))

@@ -218,13 +218,13 @@ def test_a_process_of_another_start_time_is_another_process(store: Store) -> Non
 
 
 def test_a_failed_command_is_told_in_its_own_words(store: Store) -> None:
-    program = "import sys; print('reading'); print('error: rows.jsonl:3: no answer'); sys.exit(2)"
+    program = "import sys; print('reading\\nerror: rows.jsonl:3: no answer\\n  add one'); sys.exit(2)"
     with scripted_jobs(store, Scripted(program)) as jobs:
         job = jobs.start_finetuning(training())
         states = [StateData.model_validate(one.data) for one in _told(jobs, job.id) if one.kind == "state"]
     problem = states[-1].problem
     assert problem is not None
-    assert (states[-1].state, problem.code, problem.detail) == ("failed", "usage", "rows.jsonl:3: no answer")
+    assert (states[-1].state, problem.code, problem.detail) == ("failed", "usage", "rows.jsonl:3: no answer\n  add one")
     with scripted_jobs(store, Scripted("import os; os._exit(7)")) as jobs:  # which says nothing
         jobs.resume(job.id)
         wait_for(lambda: _is(jobs, job.id, "failed"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from support.report_pages import large_document
 from support.studio import ROWS, asked, options
 
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.finetune.hyperparameters import MEANINGS
 from pytest_llmbench.models.registry import Preset
@@ -148,6 +150,39 @@ def test_the_list_has_the_comparison_of_a_first_run_and_calls_none_a_verdict(tmp
     assert "Better</span>" in first
 
 
+@pytest.mark.parametrize("part", [{"limited": True}, {"cut_short": {"results": 12, "planned": 90}}])
+def test_a_part_of_a_run_has_no_verdict_in_the_list_nor_on_its_page(tmp_path: Path, part: Mapping[str, Any]) -> None:
+    document = dict(with_comparison(large_document(12)))
+    better = document["comparison"] | {"outcome": "pass"}
+    verdicts = [one | {"outcome": "pass"} for one in better["verdicts"]]
+    metadata = document["metadata"] | part
+    saved(tmp_path, "0001_part", document | {"metadata": metadata, "comparison": better | {"verdicts": verdicts}})
+    with asked(options(tmp_path)) as client:
+        listed, one = client.get("/compare").text, client.get("/compare/0001_part").text
+        told = client.get("/api/runs").json()["runs"][0]
+    assert "<td>No verdict</td>" in listed
+    assert (told["outcome"], told["gated"]) == (None, False)
+    assert ("NO VERDICT: comparison with each adapter&#39;s own base" in one, "better" in one.lower()) == (True, False)
+    assert "A part of " in one
+
+
+def test_a_gate_of_a_part_of_a_run_keeps_its_outcome_in_the_list(tmp_path: Path) -> None:
+    document = dict(with_comparison(large_document(12)))
+    gate = document["comparison"] | {"kind": "regression", "against": "baseline", "outcome": "fail", "failed": True}
+    saved(tmp_path, "0001_gated", document | {"metadata": document["metadata"] | {"limited": True}, "gate": gate})
+    with asked(options(tmp_path)) as client:
+        assert "Fail</span>" in client.get("/compare").text
+
+
+def test_an_error_of_several_lines_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "a warning\nerror: run.json:3: no run\n  it was cut off\n"
+    ended = subprocess.CompletedProcess([], 2, "", said)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: ended)
+    saved(tmp_path, "0001_first", large_document(3))
+    with pytest.raises(UsageError, match=r"^run.json:3: no run\n  it was cut off$"):
+        Results(options(tmp_path)).report("0001_first")
+
+
 def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = dict(with_comparison(large_document(12)))
     found = Comparison(baseline="0001_first", run="0002_second", gate=gate_document(document["comparison"]))
@@ -157,6 +192,8 @@ def test_a_verdict_comes_first_and_two_runs_are_compared(tmp_path: Path, monkeyp
     with asked(options(tmp_path)) as client:
         listed = client.get("/compare").text
         assert listed.index("0002_second") < listed.index("0001_first")
+        made = datetime.fromisoformat(document["metadata"]["timestamp"])
+        assert f"<td>{amounts.moment(made, words('en'))}</td>" in listed
         assert "No change shown</span>" in listed  # nothing gated: it neither passed nor is inconclusive
         one = client.get("/compare/0002_second", headers={"accept-language": "fr"}).text
         assert one.index('class="verdict') < one.index('src="/api/runs/0002_second/report?language=fr"')
@@ -242,6 +279,24 @@ def test_amounts_are_read_at_a_glance() -> None:
     assert [amounts.size(value, say) for value in (None, 999, 1536, 3 * 2**30)] == ["-", "999 o", "1,5 ko", "3,0 Go"]
     spans = [amounts.span(value, words("en")) for value in (None, 42.4, 200, 7500, 100_000)]
     assert spans == ["-", "42 s", "3 min 20 s", "2 h 05 min", "1 d 3 h"]
+
+
+def test_moments_are_told_alike_whether_of_a_job_or_of_a_run() -> None:
+    say, at = words("fr"), datetime(2026, 2, 18, 10, 0, tzinfo=UTC)
+    assert amounts.moment("2026-02-18T10:00:00+00:00", say) == amounts.moment(at, say)
+    assert [amounts.moment(text, say) for text in ("", "last week")] == ["-", "last week"]
+
+
+def test_a_job_says_in_words_what_it_was_started_with(tmp_path: Path) -> None:
+    job = _hostile_job("")
+    job.dataset_id, job.settings = None, {"task": None, "packing": False, "targets": ["q_proj"], "rank": 8}
+    with asked(options(tmp_path)) as client:
+        services: Services = client.app.state.services  # type: ignore[attr-defined]
+        with services.store.writing() as session:
+            session.add(job)
+        page = client.get("/jobs/7", headers={"accept-language": "fr"}).text
+    told = re.findall(r'<dt lang="en">(\w+)</dt><dd dir="auto">(.*?)</dd>', page)
+    assert told == [("packing", "non"), ("targets", "q_proj"), ("rank", "8")]
 
 
 def test_what_only_one_answer_says_is_marked() -> None:

@@ -98,7 +98,7 @@ def _bars(axes: Axes, means: Means, title: str, unit: str, say: Words) -> None:
             positions,
             [value or 0.0 for value in values],
             height * 0.92,
-            label=shorten_middle(variant, _LABEL_CELLS),
+            label=canvas.entry(shorten_middle(variant, _LABEL_CELLS)),
             **_look(place),
         )
         if len(shown) * len(means) <= _VALUES_FIT_BARS:
@@ -148,7 +148,7 @@ def _distribution(axes: Axes, document: RunDocument, say: Words) -> None:
         canvas.nothing(axes, say("Nothing scored"))
         return
     for place, (variant, values) in enumerate(scores.items()):
-        label = f"{shorten_middle(variant, _LABEL_CELLS)} (n = {len(values)})"
+        label = canvas.entry(f"{shorten_middle(variant, _LABEL_CELLS)} (n = {len(values)})")
         look = _look(place)
         if place:  # later ones lie over the first: see-through, with a strong outline
             look |= {"facecolor": (look["facecolor"], 0.35), "edgecolor": look["facecolor"], "linewidth": 2.2}

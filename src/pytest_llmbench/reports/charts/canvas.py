@@ -54,6 +54,7 @@ VARIABLES = {
 }
 """The variable of the page's style for each colour of a chart that stands in a page."""
 
+_ENTRY = "\N{WORD JOINER}"
 _LINE_CHARACTERS = 60
 _LEGEND_FONT, _LEGEND_BELOW = 9.0, 34.0  # points
 _CHARACTER, _HANDLE = 0.55, 5.0  # widths of a legend's character, and of its mark and gaps, in font sizes
@@ -148,9 +149,19 @@ def legend(axes: Axes, *, columns: int, **entries: Any) -> Legend:
         fontsize=_LEGEND_FONT,
         **entries,
     )
-    for text in found.get_texts():
-        text.set_parse_math(False)
+    as_written(found)
     return found
+
+
+def entry(name: str) -> str:
+    """A user's name as the label of a legend's entry: Matplotlib leaves out those that begin with an underscore."""
+    return _ENTRY + name if name.startswith("_") else name
+
+
+def as_written(legend: Legend) -> None:
+    """Names in a legend are no formulas, and look as they were given to `entry`."""
+    for text in legend.get_texts():
+        text.set(text=text.get_text().removeprefix(_ENTRY), parse_math=False)
 
 
 def _room(axes: Axes) -> float:

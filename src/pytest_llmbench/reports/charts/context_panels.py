@@ -116,7 +116,7 @@ def laws_panel(axes: Axes, targets: Sequence[ContextTarget], say: ServingWords) 
         if law is not None:
             grid = _spread_out(law)
             costs = [law.seconds(one) for one in grid]
-            name = shorten_middle(target.name, _NAME_CELLS)
+            name = canvas.entry(shorten_middle(target.name, _NAME_CELLS))
             line = LINES[place % len(LINES)]
             axes.plot(grid, costs, color=target_colour(place), linestyle=line, linewidth=1.8, label=name)
             lengths += grid

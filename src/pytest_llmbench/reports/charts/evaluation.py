@@ -47,7 +47,7 @@ def _draw(axes: Axes, found: Sequence[ComparisonDocument], say: Words) -> None:
         if one.low is not None and one.high is not None:
             axes.hlines(place, one.low, one.high, color=colour, linewidth=1.8)
         axes.plot([one.effect], [place], _MARKERS[one.outcome], color=colour, markersize=6)
-    axes.set_yticks(range(len(found)), [say.metric(one.metric) for one in found], fontsize=9)
+    axes.set_yticks(range(len(found)), [say.metric(one.metric) for one in found], fontsize=9, parse_math=False)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.xaxis.set_major_formatter(canvas.ticks(say))
     canvas.dress(axes, "x", hidden=("top", "right", "left"))

@@ -22,7 +22,7 @@ _MOST_DOTS = 1500  # a page is read over the network, too
 
 def curve_in_page(finding: Finding, name: str, say: ServingWords, *, small: bool = False) -> str:
     """The share of good answers by level; a small one says less around it."""
-    label = say("{answer}. {count} trials.", answer=answer(finding, say), count=len(finding.trials))
+    label = say("{answer}. {trials}.", answer=answer(finding, say), trials=say.trials(len(finding.trials)))
     return _single(
         name, label, lambda axes: (search_curve.small_curve if small else search_curve.curve)(axes, finding, say)
     )

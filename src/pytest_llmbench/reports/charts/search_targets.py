@@ -59,7 +59,7 @@ def compare_curves(axes: Axes, question: QuestionName, targets: Sequence[TargetL
             color=target_colour(place),
             linestyle=LINES[place % len(LINES)],
             linewidth=1.8,
-            label=shorten_middle(target.name, _NAME_CELLS),
+            label=canvas.entry(shorten_middle(target.name, _NAME_CELLS)),
         )
         axes.axhline(finding.wanted_share, color=canvas.INK, linewidth=0.9, linestyle="--", zorder=1)
     axes.set_ylim(-0.04, 1.06)

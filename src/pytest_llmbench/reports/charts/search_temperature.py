@@ -41,7 +41,7 @@ def temperature(axes: Axes, grid: TemperatureGrid, metrics: Sequence[str], say: 
             markersize=5,
             capsize=3,
             linewidth=1.4,
-            label=say.metric(metric),
+            label=canvas.entry(say.metric(metric)),
         )
     if grid.best is not None:
         axes.axvline(grid.best, color=canvas.LIMIT, linewidth=1.2, zorder=1, label=say("best"))

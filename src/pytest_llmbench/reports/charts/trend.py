@@ -236,7 +236,7 @@ def _entries(
     """The legend's lines, and its markers."""
     from matplotlib.lines import Line2D
 
-    found = [(*_look(place), shorten_middle(variant, _NAME_CELLS)) for variant, place in looks.items()]
+    found = [(*_look(place), canvas.entry(shorten_middle(variant, _NAME_CELLS))) for variant, place in looks.items()]
     lines = [Line2D([], [], color=colour, linestyle=line, linewidth=2, label=name) for colour, line, name in found]
     happened = {saved.outcome for saved in history}
     marks = [
@@ -269,8 +269,9 @@ def _without_band(count: int | None, baseline: str, say: Words) -> str:
 
 def _legend(figure: Figure, entries: Sequence[Line2D], place: Place, columns: int) -> None:
     legend = figure.legend(handles=list(entries), loc=place, ncols=columns, frameon=False)
+    canvas.as_written(legend)
     for text in legend.get_texts():
-        text.set(fontsize=9, parse_math=False)
+        text.set_fontsize(9)
 
 
 def _outcome(outcome: str | None, say: Words) -> str:

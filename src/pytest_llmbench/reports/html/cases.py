@@ -24,6 +24,7 @@ MOST_SHOWN = 20_000
 """Rows of a page: more would open too slowly. The run's results have all of them."""
 _BLOCK_ROWS = 1000
 _SIGNIFICANT_DIGITS = 6
+_ONE_DECIMAL_FROM = 1e5  # so many digits would be fewer
 
 
 def case_data(document: RunDocument, say: Words) -> dict[str, Any]:
@@ -63,7 +64,10 @@ def _packed(rows: list[dict[str, Any]]) -> str:
 
 
 def _telling(document: RunDocument) -> list[int]:
-    """Where rows stand that moved most or score lowest, half of all that are shown, and others at even distances."""
+    """Where rows stand that moved most or score lowest, half of all that are shown, and others at even distances.
+
+    Cases that a verdict names are always there: its links lead to them.
+    """
     total, columns = len(document.results), document.score_columns
     variant = next(iter(document.adapters), document.variants[0])
     metric = leading_metric(document, variant) or next(iter(document.statistics.metrics), "")
@@ -75,7 +79,15 @@ def _telling(document: RunDocument) -> list[int]:
         return own[place] - before, own[place]
 
     half = MOST_SHOWN // 2
-    found = set(heapq.nsmallest(half, known, key=worth))
+    moved = {
+        one.case
+        for gate in (document.gate, document.comparison)
+        if gate is not None
+        for verdict in gate.verdicts
+        for one in verdict.moved
+    }
+    found = {place for place, case in enumerate(columns.cases) if case in moved}
+    found.update(heapq.nsmallest(half - len(found), known, key=worth))
     rest = MOST_SHOWN - len(found)
     found.update(step * total // rest for step in range(rest))
     return sorted(found)
@@ -119,4 +131,7 @@ def _answer(row: Result, variant: str, say: Words) -> dict[str, Any] | None:
 
 
 def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    """As precise as the page shows it, and no longer."""
+    if value is None:
+        return None
+    return round(value, 1) if abs(value) >= _ONE_DECIMAL_FROM else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

@@ -42,10 +42,7 @@ def headline_facts(document: RunDocument, say: Words) -> list[tuple[str, str]]:
         (say("Cases"), say.count(totals.cases)),
         (say("Categories"), say.count(len(document.by_category))),
         (say("Epochs"), metadata.epochs if totals.total_tests != totals.cases else None),
-        (
-            say("Item outcomes"),
-            ", ".join(f"{say.count(count)} {say.outcome(name)}" for name, count in totals.outcomes.items()),
-        ),
+        (say("Item outcomes"), say.outcome_counts(totals.outcomes)),
         (say("Device"), metadata.device),
         (say("Engine"), metadata.backend.engine),
         (say("Duration"), None if seconds is None else say("{value} s", value=say.tick(round(seconds, 1)))),

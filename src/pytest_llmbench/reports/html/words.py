@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_llmbench.core.locale import N_, UNSCORED, Words, thousands_mark
+from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words, thousands_mark
 
 _TEXTS = {
     "search": N_("Search"),
@@ -47,7 +47,6 @@ _TEXTS = {
     "empty": N_("(empty answer)"),
     "lost": N_("no answer"),
     "absent": N_("No answer was recorded."),
-    "tokens": N_("{count} tokens"),
     "seconds": N_("{value} s"),
     "cached": N_("from the cache"),
     "cut": N_("Shortened in this report: the run's journal has the whole answer."),
@@ -65,6 +64,7 @@ _TEXTS = {
     "printed": N_("Printed: at most {count} results, with the answers of open rows and of those that got worse."),
     "details": N_("Details of {case}"),
 }
+_TOKENS = NN_("{count} token", "{count} tokens")
 
 
 def script_texts(say: Words) -> dict[str, str]:
@@ -73,6 +73,8 @@ def script_texts(say: Words) -> dict[str, str]:
     return texts | {
         "finish_error": say.in_context("answer", "failed"),
         "same": say.in_context("one result", "unchanged"),
+        "token": say.plural(*_TOKENS, 1, count="{count}"),
+        "tokens": say.plural(*_TOKENS, 2, count="{count}"),
         "unscored": UNSCORED,
         "thousands": thousands_mark(say.language),
     }

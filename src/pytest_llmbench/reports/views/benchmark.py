@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pytest_llmbench.core.locale import Words, words
-from pytest_llmbench.reports import gate_sentences
-from pytest_llmbench.reports.blocks import Alert, Block, Depth, Facts, Report, Section, Sentences, Verdict, Verdicts
+from pytest_llmbench.reports.blocks import Alert, Depth, Facts, Report, Section, Sentences
 from pytest_llmbench.reports.cautions import cautions
 from pytest_llmbench.reports.judgement import beside_the_gate, cut_short, opening, verdict_sentences
 from pytest_llmbench.reports.recommendations import recommendations
@@ -76,19 +75,7 @@ def _verdicts(document: RunDocument, say: Words) -> Iterator[Section]:
     if gate is not None:
         yield gate_view.gate_section(gate, say, document)
     if beside is not None:
-        judged = part is None
-        outcome: Verdicts = beside.outcome if judged else "none"
-        heading = gate_sentences.heading(beside, say)
-        if not judged:
-            against = say("comparison with {against}", against=say("each adapter's own base"))
-            heading = say("{label}: {text}", label=say("NO VERDICT"), text=against)
-        depth = Depth.BRIEF if gate is None else Depth.SUMMARY
-        blocks: list[Block] = [
-            Verdict(outcome, heading, depth=depth),
-            Sentences(verdict_sentences(document, say), listed=False, depth=Depth.BRIEF),
-            *gate_view.evidence_blocks(beside, say, document, depth=Depth.SUMMARY, judged=judged),
-        ]
-        yield Section("comparison", say("Verdict"), blocks)
+        yield gate_view.comparison_section(beside, say, document, Depth.BRIEF if gate is None else Depth.SUMMARY)
     elif gate is None:
         yield Section(
             "comparison", say("Verdict"), [Sentences(opening(document, say), listed=False, depth=Depth.BRIEF)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,6 +30,7 @@ from pytest_llmbench.reports.blocks import (
     Verdict,
     Verdicts,
 )
+from pytest_llmbench.reports.judgement import is_part, verdict_sentences
 from pytest_llmbench.reports.limits import MOVED_VERDICTS
 from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.views.cases import moved_case, telling_rows
@@ -42,13 +42,16 @@ from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictDocumen
 def gate_report(gate: GateDocument, language: str, document: RunDocument | None = None) -> Report:
     """A gate that stands alone: of two saved runs, or at the end of a session.
 
-    `document` is the run that was judged; without it, what moved is shown without answers.
+    `document` is the run that was judged; without it, what moved is shown without answers. The comparison of a part of
+    a run is no verdict.
 
     Raises:
         UsageError: the language is unknown.
     """
     say = words(language)
     heading = gate_sentences.heading(gate, say)
+    if document is not None and gate.kind == "compare" and is_part(document):
+        return Report(_unjudged(say), language, [comparison_section(gate, say, document, Depth.BRIEF)])
     return Report(heading, language, [gate_section(gate, say, document)], alerts(gate, say))
 
 
@@ -57,11 +60,32 @@ def gate_section(gate: GateDocument, say: Words, document: RunDocument | None) -
     opening: list[Block] = [Verdict(gate.outcome, gate_sentences.heading(gate, say), depth=Depth.BRIEF)]
     if why := gate_sentences.reason(gate, say):
         opening.append(Sentences([why], listed=False, depth=Depth.BRIEF))
-    blocks = [*opening, *evidence_blocks(gate, say, document, depth=Depth.BRIEF)]
+    blocks = [*opening, *_evidence_blocks(gate, say, document, depth=Depth.BRIEF)]
     return Section("gate", say("Verdict"), blocks)
 
 
-def evidence_blocks(
+def comparison_section(gate: GateDocument, say: Words, document: RunDocument, depth: Depth) -> Section:
+    """A run's comparison with the base; of a part of a run, the evidence without any word of judgement.
+
+    `depth` is that of its heading.
+    """
+    judged = not is_part(document)
+    blocks: list[Block] = [
+        Verdict(gate.outcome, gate_sentences.heading(gate, say), depth=depth)
+        if judged
+        else Verdict("none", _unjudged(say), depth=depth),
+        Sentences(verdict_sentences(document, say), listed=False, depth=Depth.BRIEF),
+        *_evidence_blocks(gate, say, document, depth=Depth.SUMMARY, judged=judged),
+    ]
+    return Section("comparison", say("Verdict"), blocks)
+
+
+def _unjudged(say: Words) -> str:
+    against = say("comparison with {against}", against=say("each adapter's own base"))
+    return say("{label}: {text}", label=say("NO VERDICT"), text=against)
+
+
+def _evidence_blocks(
     gate: GateDocument, say: Words, document: RunDocument | None, *, depth: Depth, judged: bool = True
 ) -> Iterator[Block]:
     """What an outcome rests on. Not `judged`, it is the same evidence without any word of judgement."""
@@ -184,9 +208,7 @@ def _categories(gate: GateDocument, say: Words, depth: Depth) -> Iterator[Block]
     unsettled = telling(gate_sentences.open_categories(gate), gate)
     passed = [one for one in gate.verdicts if one.category is not None and one.outcome == "pass"]
     found = [*unsettled, *telling(passed, gate)]
-    counts = Counter(_word(one, gate, say) for one in found)
-    told = ", ".join(f"{number} {word}" for word, number in counts.items())
-    title = say("{label}: {text}", label=say("By category"), text=told)
+    title = say("{label}: {text}", label=say("By category"), text=gate_sentences.outcome_counts(found, gate, say))
     if depth is Depth.BRIEF:
         brief = _verdict_table(unsettled, gate, say, depth=depth, by_category=True)
         yield dataclasses.replace(brief, until=Depth.BRIEF)

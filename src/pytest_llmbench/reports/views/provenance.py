@@ -32,7 +32,7 @@ def provenance(run: RunDocument, say: Words) -> Section:
     facts += [
         (say("Variants"), Quote(", ".join(run.variants) or say("none"))),
         (say("Cases"), counts_text(run, say)),
-        (say("Item outcomes"), outcomes_text(run, say) or say("none")),
+        (say("Item outcomes"), say.outcome_counts(run.statistics.outcomes) or say("none")),
         *_code(run, say),
         *_judged_by(run, say),
     ]
@@ -48,11 +48,6 @@ def counts_text(run: RunDocument, say: Words) -> str:
         categories=len(run.by_category),
         results=totals.total_tests,
     )
-
-
-def outcomes_text(run: RunDocument, say: Words) -> str:
-    """How many items passed and failed."""
-    return ", ".join(f"{count} {say.outcome(name)}" for name, count in run.statistics.outcomes.items())
 
 
 def _code(run: RunDocument, say: Words) -> Iterator[Fact]:

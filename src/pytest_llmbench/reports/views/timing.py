@@ -139,9 +139,8 @@ def _effort(run: RunDocument, say: Words) -> list[str]:
     if not shared and "passes" not in run.metadata.recorded:  # an older run, taken for one that was not resumed
         tokens = sum(one.generated_tokens for one in answers)
     total = sum(one.total for one in answers)
-    parts = [say("{count} answers", count=total)]
-    if seconds:
-        parts = [say("{count} answers in {seconds} s", count=total, seconds=say.tenths(seconds))]
+    given = say.plural("{count} answer", "{count} answers", total)
+    parts = [say("{answers} in {seconds} s", answers=given, seconds=say.tenths(seconds)) if seconds else given]
     if tokens and generating:
         parts.append(say("{value} tokens/s", value=say.tenths(tokens / generating)))
     parts.append(say("{count} from the cache", count=sum(one.cached for one in answers)))

@@ -227,7 +227,12 @@ def _reasons(document: TuningDocument, say: Words) -> Iterator[Sentences]:
 
 
 def _rounds(rounds: tuple[RoundDocument, ...], say: Words) -> Table:
-    columns = [Column("#"), Column(say("Baseline")), Column(say("Winner")), Column(say("First"), left=True)]
+    columns = [
+        Column("#"),
+        Column(say("Baseline")),
+        Column(say("Winner")),
+        Column(say.in_context("round", "First"), left=True),
+    ]
     rows: list[list[Cell]] = [
         [
             Number(number),

@@ -35,10 +35,15 @@ def span(seconds: float | None, say: Words) -> str:
     return say("{days} d {hours} h", days=whole // _DAY, hours=whole % _DAY // _HOUR)
 
 
-def moment(at: datetime.datetime | None, say: Words) -> str:
-    """A moment in the machine's own time zone, to the minute; a dash for none."""
-    if at is None:
+def moment(at: datetime.datetime | str | None, say: Words) -> str:
+    """A moment, or its ISO timestamp, in the machine's own time zone, to the minute; a dash for none."""
+    if not at:
         return UNSCORED
+    if isinstance(at, str):
+        try:
+            at = datetime.datetime.fromisoformat(at)
+        except ValueError:  # of an older document, or written by hand
+            return str(at)
     from babel.dates import format_datetime
 
     aware = at if at.tzinfo else at.replace(tzinfo=datetime.UTC)

@@ -12,7 +12,7 @@ from pytest_llmbench.reports.gate_sentences import COMPARED, GATED
 from pytest_llmbench.reports.outcomes import SIGNS
 from pytest_llmbench.reports.renderers.html import Html
 from pytest_llmbench.reports.views.gate import gate_report
-from pytest_llmbench.runs.typed import GateDocument
+from pytest_llmbench.runs.typed import GateDocument, RunDocument
 from pytest_llmbench.studio.pages.rendering import PageRoute, page, spoken
 from pytest_llmbench.studio.services import JobId, Studio
 
@@ -46,12 +46,13 @@ def compare_job(studio: Studio, job_id: JobId) -> RedirectResponse:
 @router.get("/compare/{run}")
 def verdict(request: Request, studio: Studio, run: str) -> HTMLResponse:
     """One run: is the fine-tune better than its base?"""
-    found = studio.results.get(run)
+    found = studio.results.head(run)
     judged = [gate for gate in (found.comparison, found.gate) if gate is not None]
-    verdicts = [_verdict(request, gate) for gate in judged]
-    return page(request, "verdict", found=found, verdicts=verdicts)
+    verdicts = [_verdict(request, gate, found) for gate in judged]
+    return page(request, "verdict", run=run, verdicts=verdicts)
 
 
-def _verdict(request: Request, gate: GateDocument) -> markupsafe.Markup:
+def _verdict(request: Request, gate: GateDocument, document: RunDocument | None = None) -> markupsafe.Markup:
     """The sections of the report on a gate, which escapes what users wrote."""
-    return markupsafe.Markup(Html().sections(gate_report(gate, spoken(request).language)))  # noqa: S704
+    report = gate_report(gate, spoken(request).language, document)
+    return markupsafe.Markup(Html().sections(report))  # noqa: S704

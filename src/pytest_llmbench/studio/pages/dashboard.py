@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from pytest_llmbench.reports.recorded import recorded_facts
 from pytest_llmbench.studio.job_events import LogData, Problem, StepData
 from pytest_llmbench.studio.jobs import StartBenchmark
 from pytest_llmbench.studio.pages import job_words
@@ -55,7 +56,10 @@ def job_page(request: Request, studio: Studio, job_id: JobId) -> HTMLResponse:
     job = studio.jobs.get(job_id)
     logged = (event for event in studio.jobs.log(job_id) if event.sequence <= job.events)  # later ones will be streamed
     lines = [LogData.model_validate(event.data).line for event in logged]
-    return page(request, "job", lines=lines, **_shown(request, job))
+    given = {name: value for name, value in job.settings.items() if value is not None}
+    return page(
+        request, "job", lines=lines, started_with=recorded_facts(given, spoken(request)), **_shown(request, job)
+    )
 
 
 @router.get("/jobs/{job_id}/panel")

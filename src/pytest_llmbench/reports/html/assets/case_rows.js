@@ -7,17 +7,28 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** As Python rounds: a tie, which only a fraction of a power of two can be, goes to the even digit. */
+function rounded(value, digits) {
+  const size = Math.abs(value), power = 10 ** digits;
+  if ((size * 2 ** (digits + 1)) % 2 !== 1) return value.toFixed(digits);
+  const below = Math.floor(size * power);
+  return (Math.sign(value) * (below + below % 2) / power).toFixed(digits);
+}
+
 /** Sentences and numbers in the page's language. */
 function speaker(data) {
+  const plural = new Intl.PluralRules(document.documentElement.lang);
+  const grouped = (digits) => digits.replace(/\B(?=(\d{3})+$)/g, data.words.thousands);
   const fill = (key, values = {}) => data.words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
   return {
     text: fill,
     outcome: (name) => data.outcomes[name] ?? name,
-    count: (number) => String(number).replace(/\B(?=(\d{3})+$)/g, data.words.thousands),
+    count: (number) => grouped(String(number)),
+    tokens: (count) => fill(plural.select(count) === "one" ? "token" : "tokens", { count: grouped(String(count)) }),
     number(value, signed = false) {
       if (value === null) return data.words.unscored;
-      const text = value.toFixed(Math.abs(value) >= 100 ? 1 : 3).replace(".", data.decimal);
-      return signed && value >= 0 ? "+" + text : text;
+      const [whole, fraction] = rounded(value, Math.abs(value) >= 100 ? 1 : 3).split(".");
+      return (signed && value >= 0 ? "+" : "") + grouped(whole) + data.decimal + fraction;
     },
   };
 }
@@ -147,7 +158,7 @@ function markedPiece([text, changed], look) {
 function answerFacts(answer, say) {
   return [
     say.text("finish_" + answer.finish),
-    answer.completion_tokens === null ? null : say.text("tokens", { count: say.count(answer.completion_tokens) }),
+    answer.completion_tokens === null ? null : say.tokens(answer.completion_tokens),
     answer.latency_s === null ? null : say.text("seconds", { value: say.number(answer.latency_s) }),
     answer.cached ? say.text("cached") : null,
     answer.cut ? say.text("cut") : null,

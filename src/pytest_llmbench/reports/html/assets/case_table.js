@@ -3,6 +3,12 @@ const MOST_PRINTED = 1000;
 const FOLDED_AT_ONCE = 500;
 const ENDINGS = ["error", "timeout", "length", "stop"];
 
+/** Whether the reader has marked text of the line, to copy it. */
+function hasSelection(line) {
+  const selection = getSelection();
+  return selection.toString() !== "" && selection.containsNode(line, true);
+}
+
 function startCases(data, language) {
   const say = speaker(data);
   const view = tableView(data);
@@ -171,9 +177,9 @@ function startCases(data, language) {
   }
 
   function showCase(name) {
+    if (!data.rows.some((row) => row.case === name)) return;
     clearFilters();
     const at = matching.findIndex((index) => data.rows[index].case === name);
-    if (at < 0) return;
     page = Math.floor(at / PAGE);
     open.add(matching[at]);
     draw();
@@ -211,7 +217,7 @@ function startCases(data, language) {
   });
   body.addEventListener("click", (event) => {
     const line = event.target.closest("tr.result");
-    if (line && !getSelection().toString()) toggle(line);
+    if (line && (event.target.closest(".opener") || !hasSelection(line))) toggle(line);
   });
   body.addEventListener("keydown", moveFocus);
   document.addEventListener("keydown", (event) => {

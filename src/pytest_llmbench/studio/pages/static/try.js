@@ -7,9 +7,13 @@
   const answers = document.getElementById("answers");
   const difference = document.getElementById("difference");
   const [ask, stop] = ["ask", "stop"].map((id) => document.getElementById(id));
-  const place = (variant) => document.getElementById(`answer-${variant === "base" ? "base" : "finetuned"}`);
-  const about = (variant) => document.getElementById(`about-${variant === "base" ? "base" : "finetuned"}`);
+  const language = document.documentElement.lang;
+  const plural = new Intl.PluralRules(language);
+  const side = (variant) => (variant === "base" ? "base" : "finetuned");
+  const part = (name, variant) => document.getElementById(`${name}-${side(variant)}`);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
   let asking = null;
+  let compared = {};
 
   const busy = (on) => {
     answers.setAttribute("aria-busy", on);
@@ -27,13 +31,51 @@
 
   function hear(event) {
     if (event.kind === "begin") progress.textContent = event.variant === "base" ? progress.dataset.base : progress.dataset.finetuned;
-    else if (event.kind === "piece") place(event.variant).textContent += event.text ?? "";
-    else if (event.kind === "answer") {
-      place(event.variant).textContent = event.error ?? event.text;
-      const told = [event.completion_tokens && `${event.completion_tokens} ${progress.dataset.unit}`, event.latency_s && `${event.latency_s.toFixed(1)} s`, event.finish];
-      about(event.variant).textContent = told.filter(Boolean).join(" · ");
-    } else if (event.kind === "problem") refuse(event.message);
+    else if (event.kind === "piece") part("answer", event.variant).textContent += event.text ?? "";
+    else if (event.kind === "answer") show(event);
+    else if (event.kind === "problem") refuse(event.message);
     return event.kind;
+  }
+
+  function show(event) {
+    const text = part("answer", event.variant);
+    text.textContent = event.error ?? event.text;
+    text.classList.toggle("error", Boolean(event.error));
+    if (event.error) text.lang = "en";
+    else if (!event.text) text.append(remark(event.answered ? answers.dataset.empty : answers.dataset.lost));
+    if (event.answered) compared[side(event.variant)] = event.text;
+    part("thought", event.variant).hidden = !event.reasoning;
+    part("thinking", event.variant).textContent = event.reasoning ?? "";
+    part("about", event.variant).textContent = facts(event).join(" · ");
+  }
+
+  function remark(words) {
+    const made = document.createElement("span");
+    made.className = "remark";
+    made.textContent = words;
+    return made;
+  }
+
+  function facts({ completion_tokens: tokens, latency_s: seconds, finish }) {
+    const { token, tokens: several, seconds: span } = answers.dataset;
+    const shown = (value, digits) => value.toLocaleString(language, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    return [
+      tokens && fill(plural.select(tokens) === "one" ? token : several, { count: shown(tokens, 0) }),
+      seconds && fill(span, { value: shown(seconds, 1) }),
+      answers.dataset[finish],
+    ].filter(Boolean);
+  }
+
+  function empty() {
+    compared = {};
+    for (const variant of ["base", "finetuned"]) {
+      for (const name of ["answer", "thinking", "about"]) part(name, variant).textContent = "";
+      part("thought", variant).hidden = true;
+      part("answer", variant).classList.remove("error");
+      part("answer", variant).removeAttribute("lang");
+    }
+    difference.replaceChildren();
+    document.getElementById("messages").replaceChildren();
   }
 
   // Server-sent events over POST, which EventSource cannot do: blocks of lines, an empty one between them.
@@ -56,9 +98,7 @@
     const given = new FormData(form);
     const body = { question: given.get("question") };
     if (given.get("system").trim()) body.system = given.get("system");
-    for (const variant of ["base", "finetuned"]) place(variant).textContent = about(variant).textContent = "";
-    difference.replaceChildren();
-    document.getElementById("messages").replaceChildren();
+    empty();
     progress.textContent = progress.dataset.loading;
     busy(true);
     asking = new AbortController();
@@ -82,9 +122,10 @@
   }
 
   async function finish() {
-    progress.textContent = progress.dataset.done;
-    const values = { base: place("base").textContent, finetuned: place("finetuned").textContent };
-    await htmx.ajax("POST", "/try/difference", { target: difference, swap: "innerHTML", values });
+    const silent = ["base", "finetuned"].filter((name) => compared[name] === undefined);
+    progress.textContent = silent.length ? silent.map((name) => progress.dataset[`${name}Silent`]).join(" ") : progress.dataset.done;
+    if (silent.length) return;
+    await htmx.ajax("POST", "/try/difference", { target: difference, swap: "innerHTML", values: compared });
   }
 
   form.addEventListener("submit", (event) => {
