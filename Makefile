@@ -80,6 +80,7 @@ reference: $(READY)
 
 # What `say`, `plural`, `in_context`, `N_` and `NN_` hold goes into the catalogues, where it waits for its translation.
 messages: $(READY)
+	@mkdir -p build
 	$(BIN)/pybabel -q extract -F pyproject.toml -k "say plural:1,2 in_context:1c,2 NN_:1,2" --sort-by-file \
 		--add-location=file --no-wrap -o build/messages.pot src/pytest_llmbench
 	$(BIN)/pybabel -q update -i build/messages.pot -l fr -o $(LOCALE)/fr.po --previous --ignore-obsolete \
