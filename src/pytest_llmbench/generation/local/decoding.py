@@ -92,6 +92,7 @@ class _Batch:
         accepted = inspect.signature(model.forward).parameters
         self.keeps_logits = "logits_to_keep" in accepted
         self.takes_positions = "position_ids" in accepted
+        self.cache_name = "cache" if "cache" in accepted else "past_key_values"  # as of transformers 5.24, and before
 
     def keep_hidden(self, _module: Any, _args: Any, output: Any) -> None:
         """Forward hook of the decoder: the last position's hidden state, (rows, hidden size)."""
@@ -135,8 +136,8 @@ class _Batch:
         output = self.model(
             input_ids=self.inputs,
             attention_mask=self.mask,
-            past_key_values=self.cache,
             use_cache=True,
+            **{self.cache_name: self.cache},
             **({"position_ids": positions} if self.takes_positions else {}),
             **({"logits_to_keep": last} if self.keeps_logits else {}),
         )

@@ -212,12 +212,23 @@ class Split:
         return SimpleNamespace(logits=logits)
 
 
+class Renamed(Split):
+    """The cache's name of transformers 5.24, which warns of the one before."""
+
+    def forward(self, input_ids: Any, cache: Any, logits_to_keep: Any, **others: Any) -> Any:  # type: ignore[override]
+        assert not others.keys() & {"past_key_values"}
+        return super().forward(input_ids, cache, logits_to_keep)
+
+
 class _States(torch.nn.Module):
     def forward(self, rows: int, width: int) -> Any:
         return SimpleNamespace(last_hidden_state=torch.ones(rows, width, 8))
 
 
-def test_layers_on_several_devices_answer_and_rows_that_ended_leave_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Split, Renamed])
+def test_layers_on_several_devices_answer_and_rows_that_ended_leave_the_cache(
+    kind: type[Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
     usual, chosen_on = DynamicCache.batch_select_indices, set[str]()
 
     def noted(cache: DynamicCache, indices: torch.Tensor) -> None:
@@ -225,7 +236,7 @@ def test_layers_on_several_devices_answer_and_rows_that_ended_leave_the_cache(mo
         usual(cache, indices)
 
     monkeypatch.setattr(DynamicCache, "batch_select_indices", noted)
-    rows = answered(Split(), [[3], [3, 4]], GREEDY, Limits(frozenset({6}), 3, 60.0))
+    rows = answered(kind(), [[3], [3, 4]], GREEDY, Limits(frozenset({6}), 3, 60.0))
     assert [(row.finish, row.tokens) for row in rows] == [("stop", []), ("length", [5, 5, 5])]
     assert chosen_on == {"cpu"}
 

@@ -343,10 +343,10 @@ def break_after_steps(loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch, step
     inner, calls = loaded.model.get_base_model(), iter(range(99))
     forward = inner.forward
 
-    def breaking(*args: Any, past_key_values: Any = None, **options: Any) -> Any:
+    def breaking(*args: Any, **options: Any) -> Any:
         if next(calls) == steps:
             raise error
-        return forward(*args, past_key_values=past_key_values, **options)
+        return forward(*args, **options)
 
     monkeypatch.setattr(inner, "forward", functools.wraps(forward)(breaking))
 
