@@ -72,6 +72,7 @@ class Planner:
         self._batch_size = backend.batch_size()
         self._together = backend if isinstance(backend, AnswersTogether) else None
         self._at_once = self._batch_size * (len(backend.variants) if self._together else 1)
+        self._room: dict[int, int] = {}
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
         self._cases: Sequence[Case] | None = cases
         self._batches: list[Batch] = []
@@ -155,10 +156,11 @@ class Planner:
         return [case for case in missing if keys[case.name, case.epoch] not in stored]
 
     def _ask(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
-        """Ask in chunks that fit; a chunk that does not is halved, and the planner remembers."""
+        """Ask in chunks that fit; one that does not is halved, as are later ones with prompts as heavy as its own."""
         waiting = {(case.name, case.epoch, variant): (case, variant) for case, variant in asked}
+        at_once = self._at_once
         while waiting:
-            chunk = list(waiting.values())[: self._at_once]
+            chunk = self._with_room(list(waiting.values())[:at_once])
             fault = "the backend ended without an answer"
             try:
                 for completion in self._completions(chunk):
@@ -170,7 +172,8 @@ class Planner:
                     yield completion
             except OutOfMemoryError as error:
                 if len(chunk) > 1:
-                    self._at_once = len(chunk) // 2
+                    at_once = len(chunk) // 2
+                    self._room[max(self._backend.weight(case) for case, _ in chunk)] = at_once
                     if error.at_once != 1:  # else it is looked for that does not fit alone, and told of then
                         told = N_("out of memory with %d prompts at once: going on with fewer")
                         _log.warning(told, error.at_once or len(chunk))
@@ -179,6 +182,16 @@ class Planner:
             for case, variant in chunk:
                 if waiting.pop((case.name, case.epoch, variant), None):
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
+
+    def _with_room(self, asked: Sequence[tuple[Case, str]]) -> Sequence[tuple[Case, str]]:
+        """The first of them, up to one beside whose weight so many did not fit before: the light ones do not pay."""
+        most = len(asked)
+        for number, (case, _) in enumerate(asked) if self._room else ():
+            weight = self._backend.weight(case)
+            most = min([most, *(room for heavy, room in self._room.items() if heavy <= weight)])
+            if number >= most:
+                return asked[:number]
+        return asked
 
     def _completions(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
         if self._together is not None:

@@ -204,6 +204,28 @@ def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path, caplo
     assert "out of memory with this prompt alone" in done.error
 
 
+@pytest.mark.parametrize("fits_alone", [True, False])
+def test_a_prompt_too_heavy_for_a_batch_leaves_the_lighter_ones_their_batches(
+    tmp_path: Path, *, fits_alone: bool
+) -> None:
+    class Narrow(Recorder):
+        def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+            for completion in super().complete(cases, variant):
+                if any(len(one.prompt) == 90 for one in cases) and not (fits_alone and len(cases) == 1):
+                    raise OutOfMemoryError
+                yield completion
+
+    backend = Narrow(size=4)
+    cases = [case(number) for number in (1, 2, 3, 4, 5, 6, 7, 90)]
+    plan = planner(backend, cases, tmp_path)
+    assert plan.answers(cases[-1])["base"].finish == ("stop" if fits_alone else "error")
+    sizes = [(variant, len(asked)) for variant, asked in backend.calls]
+    assert sizes == [("base", 4), ("base", 2), ("base", 2), *[("base", 1)] * 2, ("finetuned", 3), ("finetuned", 1)]
+    backend.calls.clear()
+    plan.answers(cases[0])
+    assert [len(asked) for _, asked in backend.calls] == [4, 4]
+
+
 def test_a_backend_that_answers_a_case_twice_is_told_so(tmp_path: Path) -> None:
     class Stutters(Recorder):
         def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
