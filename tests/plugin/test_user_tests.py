@@ -80,6 +80,27 @@ def test_own(answers):
     assert project.reported() == ["mine/hello"]
 
 
+def test_two_cases_that_the_user_builds_with_one_name_are_refused_with_both(project: Project) -> None:
+    project.write(
+        "test_suite.py",
+        """\
+import pytest
+from pytest_llmbench.cases.suites import Case
+
+@pytest.fixture(params=["bonjour", "bonsoir"])
+def case(request):
+    return Case("mine", "hello", request.param, ({"role": "user", "content": request.param},))
+
+def test_own(case, answers):
+    assert answers.finetuned.text == case.prompt
+""",
+    )
+    result = project.run()
+    assert result.ret == 2
+    told = "two cases that ask different things are called mine/hello, epoch 0: 'bonjour' and 'bonsoir'; give one of"
+    assert told in str(result.stdout) + str(result.stderr)
+
+
 @pytest.mark.parametrize(
     ("does", "outcomes", "kept"),
     [("1 / 0", {"errors": 1, "passed": 5}, "failed"), ("pytest.skip('odd')", {"skipped": 1, "passed": 5}, "passed")],

@@ -77,29 +77,55 @@ class Planner:
         self._cases: Sequence[Case] | None = cases
         self._batches: list[Batch] = []
         self._batch_of: dict[tuple[str, int], Batch] = {}
+        self._known: dict[tuple[str, int], Case] = {}
         self._done: dict[tuple[str, int], dict[str, Completion]] = {}
         self._keys: dict[tuple[str, int, str], str] = {}
         progress.planned(len(cases) * len(backend.variants))
 
     def plan(self, cases: Sequence[Case]) -> None:
-        """Cut cases that no other process answers into batches; what was planned and answered before is let go of."""
+        """Cut cases that no other process answers into batches; what was planned and answered before is let go of.
+
+        Raises:
+            UsageError: two of them have one name and ask different things.
+        """
         self._plan(cases, 1)
 
     def _plan(self, cases: Sequence[Case], processes: int) -> None:
-        self._cases = None
+        self._cases, self._known = None, {}
+        for case in cases:
+            self._refuse_namesake(case)
         self._batches = self._cut(cases, processes)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
         self._done, self._keys = {}, {}
 
     def answers(self, case: Case) -> Mapping[str, Completion]:
-        """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
+        """Every variant's completion for this case; its whole batch is answered when it is the first to ask.
+
+        Raises:
+            UsageError: another case of this name was planned or answered, which asks something else.
+        """
         if self._cases is not None:
             self._plan(self._cases, self._processes)
+        self._refuse_namesake(case)
         place = (case.name, case.epoch)
         batch = self._batch_of.get(place, (case,))
         if place not in self._done:
             self._work_until(batch)
         return self._done[place]
+
+    def _refuse_namesake(self, case: Case) -> None:
+        """A case goes by its name in the plan, the journal and the reports: of two, one would get the other's answer.
+
+        One that is scored in another way but asks the same is the same question.
+        """
+        known = self._known.setdefault((case.name, case.epoch), case)
+        if known is case or known == case or self._question(known) == self._question(case):
+            return
+        first, second = (f"{one.prompt!r:.60}" + (f" ({one.source})" if one.source else "") for one in (known, case))
+        raise UsageError(
+            f"two cases that ask different things are called {case.name}, epoch {case.epoch}: {first} and {second}; "
+            "give one of them another id"
+        )
 
     def _cut(self, cases: Sequence[Case], processes: int) -> list[Batch]:
         ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,16 @@ class Silent:
 
 
 def planner(backend: Recorder, cases: Sequence[Case], folder: Path, **changed: Any) -> Planner:
-    known = {"cache": None, "embed": False, "progress": Silent(), **changed}
+    def question(case: Case) -> Mapping[str, object]:
+        return {"case": case.name, "epoch": case.epoch}
+
+    known = {"cache": None, "embed": False, "progress": Silent(), "question": question, **changed}
     cache = known.pop("cache")
     return Planner(
         backend,
         cases,
         CompletionJournal(folder),
         cache,
-        question=lambda case: {"case": case.name, "epoch": case.epoch},
         **known,
     )
 
@@ -153,6 +156,28 @@ def test_a_case_that_was_not_planned_is_answered_alone(tmp_path: Path) -> None:
     backend = Recorder()
     assert planner(backend, [case(1)], tmp_path).answers(case(5))["base"].text == "5"
     assert backend.calls == [("base", ["05"]), ("finetuned", ["05"])]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_second_case_of_one_name_that_asks_something_else_is_refused(tmp_path: Path, *, planned: bool) -> None:
+    def named(prompt: str, **changed: Any) -> Case:
+        return dataclasses.replace(case(1), prompt=prompt, messages=({"role": "user", "content": prompt},), **changed)
+
+    first, second, scored = named("red", source="a.yaml:3"), named("blue"), named("red", expect={"exact": True})
+    plan = planner(
+        Recorder(),
+        [first, second] if planned else [],
+        tmp_path,
+        question=lambda case: {"case": case.name, "epoch": case.epoch, "messages": case.messages},
+    )
+    told = (
+        r"different things are called suite/01, epoch 0: 'red' \(a\.yaml:3\) and 'blue'; give one of them another id$"
+    )
+    if not planned:
+        assert plan.answers(first) == plan.answers(scored)
+        assert plan.answers(named("blue", epoch=1))["base"].epoch == 1
+    with pytest.raises(UsageError, match=told):
+        plan.answers(second)
 
 
 def test_every_completion_is_told_once(tmp_path: Path) -> None:
