@@ -73,6 +73,7 @@ class LocalBackend(ReadsPrompts):
             loaded.quantization == "none" or loaded.hold == "dequantized"
         )
         self._together = len(self.variants) if mixes(_causal_model(loaded.model)) else 1
+        self._threads_before = _threads()
         self._calibration = self._calibrate()
         size = self._calibration.batch_size  # whoever wants one prompt at a time wants its latency
         self._engine = self._row_engine(1 if size == 1 else size * self._together)
@@ -203,7 +204,9 @@ class LocalBackend(ReadsPrompts):
         }
 
     def close(self) -> None:
-        """Let go of the model's memory."""
+        """Let go of the model's memory; PyTorch's threads are as many as before."""
+        if _threads() == self._calibration.threads:  # else somebody has set them since
+            _set_threads(self._threads_before)
         device = self._loaded.device
         del self._loaded, self._engine
         _release(device)
@@ -224,7 +227,12 @@ class LocalBackend(ReadsPrompts):
 
     @contextlib.contextmanager
     def _fitting(self, at_once: Callable[[], int]) -> Iterator[None]:
-        """Inside the block memory that runs out is an OutOfMemoryError; `at_once` tells what was then worked on."""
+        """Inside the block memory that runs out is an OutOfMemoryError; `at_once` tells what was then worked on.
+
+        PyTorch's threads are those that were found or asked for: a training, or a test, may have set others meanwhile.
+        """
+        usual = _threads()
+        _set_threads(self._calibration.threads)
         try:
             yield
         except (MemoryError, RuntimeError) as error:
@@ -232,6 +240,8 @@ class LocalBackend(ReadsPrompts):
                 raise
             _release(self._loaded.device)
             raise OutOfMemoryError(str(error), at_once=at_once()) from error
+        finally:
+            _set_threads(usual)
 
     def _rows(
         self, rows: Sequence[Row], variants: Sequence[str], grown: Callable[[Sequence[Row]], None]
@@ -340,6 +350,19 @@ class LocalBackend(ReadsPrompts):
         model = _causal_model(self._loaded.model)
         inputs = torch.full((rows, 1), self._loaded.tokenizer.pad_token_id)
         return functools.partial(model, input_ids=inputs, use_cache=False)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _set_threads(count: int) -> None:
+    import torch
+
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def _least_seconds(step: Callable[[], object]) -> float:

@@ -463,6 +463,31 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
     assert torch.get_num_threads() == 2
 
 
+def test_answers_take_the_threads_that_were_asked_for_whatever_was_set_since_and_give_them_back(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(3)
+    answering = backend(loaded, threads=1)
+    torch.set_num_threads(2)  # by a training in the same session
+    seen: list[int] = []
+    for method in ("decode", "read"):
+        usual = getattr(RowEngine, method)
+
+        def noted(*given: Any, usual: Any = usual) -> Any:
+            seen.append(torch.get_num_threads())
+            return usual(*given)
+
+        monkeypatch.setattr(RowEngine, method, noted)
+    (done,) = answering.complete(CASES[:1], "finetuned")
+    answering.embed([(CASES[0], done)])
+    assert seen == [1, 1]
+    assert torch.get_num_threads() == 2
+    answering.close()
+    assert torch.get_num_threads() == 2
+    backend(loaded, threads=1).close()
+    assert torch.get_num_threads() == 2
+
+
 LISTS_TOOLS = "{% if tools %}{% for t in tools %}{{ t.function.name }} {% endfor %}{% endif %}" + TEMPLATE
 
 
