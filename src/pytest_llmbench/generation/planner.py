@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from pytest_llmbench.cases.case import namesakes
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import InUseError
@@ -122,10 +123,7 @@ class Planner:
         if known is case or known == case or self._question(known) == self._question(case):
             return
         first, second = (f"{one.prompt!r:.60}" + (f" ({one.source})" if one.source else "") for one in (known, case))
-        raise UsageError(
-            f"two cases that ask different things are called {case.name}, epoch {case.epoch}: {first} and {second}; "
-            "give one of them another id"
-        )
+        raise namesakes(case.name, case.epoch, first, second)
 
     def _cut(self, cases: Sequence[Case], processes: int) -> list[Batch]:
         ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))
