@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.plugin_project import CASES, Project
 
@@ -78,6 +80,33 @@ def test_own(answers):
     )
     project.run().assert_outcomes(passed=1)
     assert project.reported() == ["mine/hello"]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_two_cases_that_the_user_builds_with_one_name_are_refused_with_both(
+    project: Project, workers: tuple[str, ...]
+) -> None:
+    project.write(
+        "test_suite.py",
+        """\
+import pytest
+from pytest_llmbench.cases.suites import Case
+
+@pytest.fixture(params=["bonjour", "bonsoir"])
+def case(request):
+    return Case("mine", "hello", request.param, ({"role": "user", "content": request.param},))
+
+def test_own(case, answers):
+    assert answers.finetuned.text == case.prompt
+""",
+    )
+    result = project.run(*workers)
+    assert result.ret == 2
+    told = r"two cases that ask different things are called mine/hello, epoch 0: '(\w+)' and '(\w+)'; give one of them"
+    found = re.search(told, str(result.stdout) + str(result.stderr))
+    assert found
+    assert {*found.groups()} == {"bonjour", "bonsoir"}
+    assert project.runs() == ["unfinished"]
 
 
 @pytest.mark.parametrize(

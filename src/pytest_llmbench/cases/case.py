@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 
 from pytest_llmbench.cases.tools import ExpectedCalls, Tool
+from pytest_llmbench.core.errors import UsageError
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,3 +49,11 @@ def asked_sha256(case: Case) -> str:
     messages = [dict(one) for one in case.messages]
     asked = {"messages": messages, "tools": case.tools, "tool_choice": case.tool_choice} if case.tools else messages
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def namesakes(name: str, epoch: int, first: str, second: str) -> UsageError:
+    """The refusal of two cases of one name that ask different things; by their names answers are kept and reported."""
+    return UsageError(
+        f"two cases that ask different things are called {name}, epoch {epoch}: {first} and {second}; "
+        "give one of them another id"
+    )

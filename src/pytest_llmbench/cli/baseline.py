@@ -75,26 +75,27 @@ def _asked_again(accepted: SavedRun, now: Settings, metrics_from: str | None) ->
     from pytest_llmbench.benchmark.asking_again import ask_again, same_weights, settings_as_asked
     from pytest_llmbench.benchmark.main_job import open_backend
     from pytest_llmbench.runs.document import build_document
-    from pytest_llmbench.runs.history import finish, new_side_folder
+    from pytest_llmbench.runs.history import at_work_beside, finish, new_side_folder
     from pytest_llmbench.runs.storage import write_json
 
     about = accepted.comparable.metadata
     count = AnswerCount()
     token = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}-baseline"  # several may share the folder
     folder = new_side_folder(now.output.report_dir, token)
-    try:
-        settings = settings_as_asked(about, accepted.name, now)
-        questions = _questions(accepted, settings, folder, metrics_from, count)
-        typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
-        opened = functools.partial(open_backend, cases=questions.cases)  # so that its context is as long as they need
-        answered = ask_again(settings, questions, same_weights(about, accepted.name, opened))
-    except LLMBenchError as error:
-        raise error.saying(f"{error}; {_INSTEAD}") from error
-    finally:
-        count.end()
-    document = build_document(answered, answer_chars=now.output.answer_chars)
-    write_json(document, folder / "run.json")
-    return document, finish(folder, f"{_NUMBER.sub('', accepted.name)}-again").name
+    with at_work_beside(folder):
+        try:
+            settings = settings_as_asked(about, accepted.name, now)
+            questions = _questions(accepted, settings, folder, metrics_from, count)
+            typer.echo(f"{accepted.name}: asking its {len(questions.cases)} cases again, with a fresh seed", err=True)
+            opened = functools.partial(open_backend, cases=questions.cases)  # so that its context is as long as needed
+            answered = ask_again(settings, questions, same_weights(about, accepted.name, opened))
+        except LLMBenchError as error:
+            raise error.saying(f"{error}; {_INSTEAD}") from error
+        finally:
+            count.end()
+        document = build_document(answered, answer_chars=now.output.answer_chars)
+        write_json(document, folder / "run.json")
+        return document, finish(folder, f"{_NUMBER.sub('', accepted.name)}-again").name
 
 
 def _questions(

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from pytest_llmbench.cases.case import namesakes
 from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import InUseError
@@ -72,33 +73,57 @@ class Planner:
         self._batch_size = backend.batch_size()
         self._together = backend if isinstance(backend, AnswersTogether) else None
         self._at_once = self._batch_size * (len(backend.variants) if self._together else 1)
+        self._room: dict[int, int] = {}
         self._identity = {variant: backend.identity(variant) for variant in backend.variants}
         self._cases: Sequence[Case] | None = cases
         self._batches: list[Batch] = []
         self._batch_of: dict[tuple[str, int], Batch] = {}
+        self._known: dict[tuple[str, int], Case] = {}
         self._done: dict[tuple[str, int], dict[str, Completion]] = {}
         self._keys: dict[tuple[str, int, str], str] = {}
         progress.planned(len(cases) * len(backend.variants))
 
     def plan(self, cases: Sequence[Case]) -> None:
-        """Cut cases that no other process answers into batches; what was planned and answered before is let go of."""
+        """Cut cases that no other process answers into batches; what was planned and answered before is let go of.
+
+        Raises:
+            UsageError: two of them have one name and ask different things.
+        """
         self._plan(cases, 1)
 
     def _plan(self, cases: Sequence[Case], processes: int) -> None:
-        self._cases = None
+        self._cases, self._known = None, {}
+        for case in cases:
+            self._refuse_namesake(case)
         self._batches = self._cut(cases, processes)
         self._batch_of = {(case.name, case.epoch): batch for batch in self._batches for case in batch}
         self._done, self._keys = {}, {}
 
     def answers(self, case: Case) -> Mapping[str, Completion]:
-        """Every variant's completion for this case; its whole batch is answered when it is the first to ask."""
+        """Every variant's completion for this case; its whole batch is answered when it is the first to ask.
+
+        Raises:
+            UsageError: another case of this name was planned or answered, which asks something else.
+        """
         if self._cases is not None:
             self._plan(self._cases, self._processes)
+        self._refuse_namesake(case)
         place = (case.name, case.epoch)
         batch = self._batch_of.get(place, (case,))
         if place not in self._done:
             self._work_until(batch)
         return self._done[place]
+
+    def _refuse_namesake(self, case: Case) -> None:
+        """A case goes by its name in the plan, the journal and the reports: of two, one would get the other's answer.
+
+        One that is scored in another way but asks the same is the same question.
+        """
+        known = self._known.setdefault((case.name, case.epoch), case)
+        if known is case or known == case or self._question(known) == self._question(case):
+            return
+        first, second = (f"{one.prompt!r:.60}" + (f" ({one.source})" if one.source else "") for one in (known, case))
+        raise namesakes(case.name, case.epoch, first, second)
 
     def _cut(self, cases: Sequence[Case], processes: int) -> list[Batch]:
         ordered = sorted(cases, key=lambda case: (self._backend.weight(case), case.name, case.epoch))
@@ -155,10 +180,11 @@ class Planner:
         return [case for case in missing if keys[case.name, case.epoch] not in stored]
 
     def _ask(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
-        """Ask in chunks that fit; a chunk that does not is halved, and the planner remembers."""
+        """Ask in chunks that fit; one that does not is halved, as are later ones with prompts as heavy as its own."""
         waiting = {(case.name, case.epoch, variant): (case, variant) for case, variant in asked}
+        at_once = self._at_once
         while waiting:
-            chunk = list(waiting.values())[: self._at_once]
+            chunk = self._with_room(list(waiting.values())[:at_once])
             fault = "the backend ended without an answer"
             try:
                 for completion in self._completions(chunk):
@@ -170,7 +196,8 @@ class Planner:
                     yield completion
             except OutOfMemoryError as error:
                 if len(chunk) > 1:
-                    self._at_once = len(chunk) // 2
+                    at_once = len(chunk) // 2
+                    self._room[max(self._backend.weight(case) for case, _ in chunk)] = at_once
                     if error.at_once != 1:  # else it is looked for that does not fit alone, and told of then
                         told = N_("out of memory with %d prompts at once: going on with fewer")
                         _log.warning(told, error.at_once or len(chunk))
@@ -179,6 +206,16 @@ class Planner:
             for case, variant in chunk:
                 if waiting.pop((case.name, case.epoch, variant), None):
                     yield Completion(case.name, case.epoch, variant, "", "error", error=fault)
+
+    def _with_room(self, asked: Sequence[tuple[Case, str]]) -> Sequence[tuple[Case, str]]:
+        """The first of them, up to one beside whose weight so many did not fit before: the light ones do not pay."""
+        most = len(asked)
+        for number, (case, _) in enumerate(asked) if self._room else ():
+            weight = self._backend.weight(case)
+            most = min([most, *(room for heavy, room in self._room.items() if heavy <= weight)])
+            if number >= most:
+                return asked[:number]
+        return asked
 
     def _completions(self, asked: Sequence[tuple[Case, str]]) -> Iterator[Completion]:
         if self._together is not None:

@@ -58,6 +58,7 @@ class BenchmarkGathering(Gathering):
         self._skipped: dict[tuple[str, int], int] = {}
         self._skipped_inside: dict[tuple[str, int], set[str]] = {}
         self._running: dict[tuple[str, int], set[str]] = {}
+        self._namesakes: tuple[CaseResult, CaseResult] | None = None
         self._started = time.monotonic()
         self._held, self._at_work = False, contextlib.ExitStack()
 
@@ -84,7 +85,9 @@ class BenchmarkGathering(Gathering):
         if data := getattr(report, RESULT, None):
             result = CaseResult.from_json(data)
             place = self._places[report.nodeid] = (result.case, result.epoch)
-            self._results.setdefault(place, result)
+            known = self._results.setdefault(place, result)
+            if known.messages_sha256 != result.messages_sha256:  # of two processes: one refuses them itself
+                self._namesakes = known, result
         if report.failed and report.nodeid in self._places:
             place = self._places[report.nodeid]
             self._results[place] = dataclasses.replace(self._results[place], outcome="failed")
@@ -106,6 +109,13 @@ class BenchmarkGathering(Gathering):
         with self._at_work:
             super().pytest_sessionfinish(session, exitstatus)
 
+    def _refuse_namesakes(self) -> None:
+        if self._namesakes:
+            from pytest_llmbench.cases.case import namesakes
+
+            first, second = (f"{one.prompt!r:.60}" for one in self._namesakes)
+            raise namesakes(self._namesakes[0].case, self._namesakes[0].epoch, first, second)
+
     def _hold(self) -> None:
         """Have the run for this session till its end, which comes after that of the processes that answer."""
         self._held = True
@@ -124,6 +134,7 @@ class BenchmarkGathering(Gathering):
             if self._results:  # every worker crashed
                 self._tell_of_kept_answers(self._session.folder)
             return
+        self._refuse_namesakes()
         from pytest_llmbench.plugin.gathering import renderers_of, sections_of
         from pytest_llmbench.reports import write_reports
         from pytest_llmbench.reports.renderers.terminal import terminal_lines

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
 from pytest_llmbench.core.files import locked
 from pytest_llmbench.generation.completion_store import JOURNAL, OLD_JOURNAL, copy_journal, journal_in
 from pytest_llmbench.runs.result_parts import copy_parts
@@ -89,6 +89,38 @@ def at_work(folder: Path, session: str, process: str) -> Iterator[None]:
             own.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # something is journaled in it, as a rule
                 folder.rmdir()
+
+
+@contextlib.contextmanager
+def at_work_beside(folder: Path) -> Iterator[None]:
+    """Inside the block this process works on a run of `new_side_folder`.
+
+    What killed processes left of theirs is removed before, and this one's after, unless it is whole.
+
+    Raises:
+        NotReadyError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        with locked(folder.parent / ".lock"):  # none is made meanwhile, and taken for left before it is locked
+            for other in folder.parent.glob(f".{_PREFIX}*"):
+                _remove_left(other)
+            held.enter_context(at_work(folder, folder.name, "alone"))
+        try:
+            yield
+        finally:
+            if not (folder / RUN_FILE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left(folder: Path) -> None:
+    """Remove the folder of a process that was killed: nobody holds its lock any more."""
+    locks = list(folder.glob(f"{_AT_WORK}*.lock"))
+    if not locks or (folder / RUN_FILE).exists():
+        return
+    with contextlib.suppress(LLMBenchError), contextlib.ExitStack() as held:  # in use, or of another user
+        for lock in locks:
+            held.enter_context(locked(lock, in_use=f"another process is at work on {folder.name}"))
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finish(folder: Path, name: str) -> Path:

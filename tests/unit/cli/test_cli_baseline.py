@@ -14,6 +14,7 @@ from support.command_line import llmbench
 from pytest_llmbench.benchmark.asking_again import Questions, ask_again
 from pytest_llmbench.cases.suites import load_cases, load_vocabulary
 from pytest_llmbench.cli.terminal import AnswerCount
+from pytest_llmbench.core.errors import NotReadyError
 from pytest_llmbench.core.records import Completion
 from pytest_llmbench.core.settings import MetricsSettings, Settings
 from pytest_llmbench.metrics import default_metrics
@@ -150,6 +151,20 @@ def test_what_cannot_be_asked_as_it_was_is_refused_with_the_way_out(measured: Pa
     assert "drill/one" in done.stderr
     assert "--as-measured" in done.stderr
     assert not Path("baselines").exists()
+
+
+@pytest.mark.usefixtures("measured")
+def test_asking_that_ends_early_leaves_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_settings: Settings, questions: Questions, _opened: object) -> None:
+        questions.folder.mkdir(exist_ok=True)
+        (questions.folder / "completions.sqlite").write_text("")
+        raise NotReadyError("the server is gone")
+
+    monkeypatch.setattr("pytest_llmbench.benchmark.asking_again.ask_again", broken)
+    done = llmbench("baseline", "mine")
+    assert done.exit_code == 3
+    assert "the server is gone; or take the answers" in done.stderr
+    assert {path.name for path in Path("reports/runs").iterdir() if path.is_dir()} == {"0001_accepted", "0002_mine"}
 
 
 def test_greedy_answers_are_taken_as_measured(project: Path, save_run: SaveRun) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,16 @@ class Silent:
 
 
 def planner(backend: Recorder, cases: Sequence[Case], folder: Path, **changed: Any) -> Planner:
-    known = {"cache": None, "embed": False, "progress": Silent(), **changed}
+    def question(case: Case) -> Mapping[str, object]:
+        return {"case": case.name, "epoch": case.epoch}
+
+    known = {"cache": None, "embed": False, "progress": Silent(), "question": question, **changed}
     cache = known.pop("cache")
     return Planner(
         backend,
         cases,
         CompletionJournal(folder),
         cache,
-        question=lambda case: {"case": case.name, "epoch": case.epoch},
         **known,
     )
 
@@ -155,6 +158,28 @@ def test_a_case_that_was_not_planned_is_answered_alone(tmp_path: Path) -> None:
     assert backend.calls == [("base", ["05"]), ("finetuned", ["05"])]
 
 
+@pytest.mark.parametrize("planned", [True, False])
+def test_a_second_case_of_one_name_that_asks_something_else_is_refused(tmp_path: Path, *, planned: bool) -> None:
+    def named(prompt: str, **changed: Any) -> Case:
+        return dataclasses.replace(case(1), prompt=prompt, messages=({"role": "user", "content": prompt},), **changed)
+
+    first, second, scored = named("red", source="a.yaml:3"), named("blue"), named("red", expect={"exact": True})
+    plan = planner(
+        Recorder(),
+        [first, second] if planned else [],
+        tmp_path,
+        question=lambda case: {"case": case.name, "epoch": case.epoch, "messages": case.messages},
+    )
+    told = (
+        r"different things are called suite/01, epoch 0: 'red' \(a\.yaml:3\) and 'blue'; give one of them another id$"
+    )
+    if not planned:
+        assert plan.answers(first) == plan.answers(scored)
+        assert plan.answers(named("blue", epoch=1))["base"].epoch == 1
+    with pytest.raises(UsageError, match=told):
+        plan.answers(second)
+
+
 def test_every_completion_is_told_once(tmp_path: Path) -> None:
     progress = Silent()
     cases = [case(number) for number in range(5)]
@@ -202,6 +227,28 @@ def test_one_prompt_that_never_fits_is_an_error_of_its_own(tmp_path: Path, caplo
     assert (done.finish, done.text) == ("error", "")
     assert done.error is not None
     assert "out of memory with this prompt alone" in done.error
+
+
+@pytest.mark.parametrize("fits_alone", [True, False])
+def test_a_prompt_too_heavy_for_a_batch_leaves_the_lighter_ones_their_batches(
+    tmp_path: Path, *, fits_alone: bool
+) -> None:
+    class Narrow(Recorder):
+        def complete(self, cases: Sequence[Case], variant: str) -> Iterator[Completion]:
+            for completion in super().complete(cases, variant):
+                if any(len(one.prompt) == 90 for one in cases) and not (fits_alone and len(cases) == 1):
+                    raise OutOfMemoryError
+                yield completion
+
+    backend = Narrow(size=4)
+    cases = [case(number) for number in (1, 2, 3, 4, 5, 6, 7, 90)]
+    plan = planner(backend, cases, tmp_path)
+    assert plan.answers(cases[-1])["base"].finish == ("stop" if fits_alone else "error")
+    sizes = [(variant, len(asked)) for variant, asked in backend.calls]
+    assert sizes == [("base", 4), ("base", 2), ("base", 2), *[("base", 1)] * 2, ("finetuned", 3), ("finetuned", 1)]
+    backend.calls.clear()
+    plan.answers(cases[0])
+    assert [len(asked) for _, asked in backend.calls] == [4, 4]
 
 
 def test_a_backend_that_answers_a_case_twice_is_told_so(tmp_path: Path) -> None:

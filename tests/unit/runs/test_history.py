@@ -17,6 +17,7 @@ from pytest_llmbench.generation.completion_store import JOURNAL
 from pytest_llmbench.runs.baseline import comparable, write_baseline
 from pytest_llmbench.runs.gate import compare_with_base
 from pytest_llmbench.runs.history import (
+    at_work_beside,
     find_run,
     finish,
     new_folder,
@@ -61,6 +62,40 @@ def test_a_run_beside_the_session_is_never_what_is_resumed(tmp_path: Path) -> No
     beside.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(older, beside)
     assert unfinished(tmp_path) == older
+
+
+def test_what_a_killed_process_left_of_a_run_beside_is_removed_and_one_in_use_is_not(tmp_path: Path) -> None:
+    whole, foreign, used, left, next_one = (
+        new_side_folder(tmp_path, token) for token in ("whole", "foreign", "used", "left", "next")
+    )
+    for folder in (whole, left):
+        code = (
+            "import os, pathlib\n"
+            "from pytest_llmbench.runs.folders import at_work_beside\n"
+            f"with at_work_beside(pathlib.Path({str(folder)!r})): os._exit(9)\n"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+        if folder == whole:
+            (folder / "run.json").write_text("{}")
+    foreign.mkdir()
+    resumable = started(tmp_path, "stopped")
+    assert left.is_dir()
+    with at_work_beside(used), at_work_beside(next_one):
+        assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()} == {
+            path.name for path in (whole, foreign, used, next_one, resumable)
+        }
+    assert not used.exists()
+    assert not next_one.exists()
+    assert whole.is_dir()
+
+
+def test_a_run_beside_that_ends_whole_is_numbered_and_keeps_no_lock(tmp_path: Path) -> None:
+    folder = new_side_folder(tmp_path, "baseline")
+    with at_work_beside(folder):
+        (folder / "run.json").write_text("{}")
+        done = finish(folder, "again")
+    assert [path.name for path in done.iterdir()] == ["run.json"]
+    assert not folder.exists()
 
 
 def test_a_run_is_resumed_by_name_or_path(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ class LocalBackend(ReadsPrompts):
             loaded.quantization == "none" or loaded.hold == "dequantized"
         )
         self._together = len(self.variants) if mixes(_causal_model(loaded.model)) else 1
+        self._threads_before = _threads()
         self._calibration = self._calibrate()
         size = self._calibration.batch_size  # whoever wants one prompt at a time wants its latency
         self._engine = self._row_engine(1 if size == 1 else size * self._together)
@@ -133,8 +134,10 @@ class LocalBackend(ReadsPrompts):
         """
         fitting, refused = self._prompts.askable(asked)
         yield from refused
-        together = self._together_by_variant([variant for _, variant in fitting])
+        together: dict[str, int] = {}
         for case, variant, row in self._decode(fitting):
+            if variant not in together:  # how many there is room for is known once they are at work
+                together[variant] = self._together_by_variant([variant for _, variant in fitting])[variant]
             yield self._completion(case, variant, row, together[variant])
 
     def stream(self, case: Case, variant: str, told: Callable[[str], None]) -> Completion:
@@ -152,7 +155,7 @@ class LocalBackend(ReadsPrompts):
         Raises:
             OutOfMemoryError: one does not fit.
         """
-        with self._fitting(1), self._loaded.speaking_as(variant):
+        with self._fitting(lambda: 1), self._loaded.speaking_as(variant):
             model, tokenizer = _causal_model(self._loaded.model), self._prompts.forms[variant].tokenizer
             return text_losses(model, tokenizer, texts, self._prompts.context)
 
@@ -170,7 +173,7 @@ class LocalBackend(ReadsPrompts):
         size = self._calibration.batch_size
         for at in range(0, len(readable), size):
             chunk = readable[at : at + size]
-            with self._fitting(len(chunk)):
+            with self._fitting(lambda: size):
                 means = self._read_answers(chunk)
             embedded += [
                 dataclasses.replace(done, embedding=_packed(mean)) for (_, done), mean in zip(chunk, means, strict=True)
@@ -201,7 +204,9 @@ class LocalBackend(ReadsPrompts):
         }
 
     def close(self) -> None:
-        """Let go of the model's memory."""
+        """Let go of the model's memory; PyTorch's threads are as many as before."""
+        if _threads() == self._calibration.threads:  # else somebody has set them since
+            _set_threads(self._threads_before)
         device = self._loaded.device
         del self._loaded, self._engine
         _release(device)
@@ -210,7 +215,7 @@ class LocalBackend(ReadsPrompts):
         self, asked: Sequence[tuple[Case, str]], grown: Callable[[Sequence[Row]], None] = lambda _: None
     ) -> Iterator[tuple[Case, str, Row]]:
         rows, variants = self._prompts.rows(asked), [variant for _, variant in asked]
-        with self._fitting(max(self._together_by_variant(variants).values(), default=0)):
+        with self._fitting(lambda: max(self._together_by_variant(variants).values())):
             for row in self._rows(rows, variants, grown):
                 yield (*asked[row.index], row)
 
@@ -221,17 +226,22 @@ class LocalBackend(ReadsPrompts):
         return {one: min(places, len(variants) if self.mixes_variants else count) for one, count in of_all.items()}
 
     @contextlib.contextmanager
-    def _fitting(self, at_once: int) -> Iterator[None]:
-        """Inside the block memory that runs out is an OutOfMemoryError, and half as many rows are next worked on."""
+    def _fitting(self, at_once: Callable[[], int]) -> Iterator[None]:
+        """Inside the block memory that runs out is an OutOfMemoryError; `at_once` tells what was then worked on.
+
+        PyTorch's threads are those that were found or asked for: a training, or a test, may have set others meanwhile.
+        """
+        usual = _threads()
+        _set_threads(self._calibration.threads)
         try:
             yield
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if self._engine is not None:
-                self._engine = self._engine.smaller()
             _release(self._loaded.device)
-            raise OutOfMemoryError(str(error), at_once=at_once) from error
+            raise OutOfMemoryError(str(error), at_once=at_once()) from error
+        finally:
+            _set_threads(usual)
 
     def _rows(
         self, rows: Sequence[Row], variants: Sequence[str], grown: Callable[[Sequence[Row]], None]
@@ -340,6 +350,19 @@ class LocalBackend(ReadsPrompts):
         model = _causal_model(self._loaded.model)
         inputs = torch.full((rows, 1), self._loaded.tokenizer.pad_token_id)
         return functools.partial(model, input_ids=inputs, use_cache=False)
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+def _set_threads(count: int) -> None:
+    import torch
+
+    if count != torch.get_num_threads():
+        torch.set_num_threads(count)
 
 
 def _least_seconds(step: Callable[[], object]) -> float:

@@ -62,7 +62,8 @@ class RowEngine:
         self._device = model.get_input_embeddings().weight.device
         self._layout = Layout()
         self._slots = Slots(places)
-        self._open = places
+        self._most = self._open = places
+        self._fits: dict[int, int] = {}
         self._beginnings = Beginnings()
         self._hidden: Any = None
         self.last_hidden: Any = None
@@ -79,13 +80,6 @@ class RowEngine:
         """What makes answers faster and leaves their bits alone: whether guesses are tried, and how parts are made."""
         return {"guesses": self.guesses, "low_rank_parts": ways_told(self._layout)}
 
-    def smaller(self) -> RowEngine:
-        """An engine for half as many rows at once, which knows how products are made from what was found so far."""
-        places = max(1, self._slots.count // 2)
-        made = RowEngine(self._model, self._pad, places, exact=self._exact, guesses=self.guesses)
-        made._layout = self._layout
-        return made
-
     def decode(
         self,
         asked: Sequence[Asked],
@@ -97,11 +91,7 @@ class RowEngine:
         Raises:
             torch.OutOfMemoryError: the batch does not fit; rows already yielded are complete.
         """
-        with self._at_work():
-            needed = max(one.needed for one in asked)
-            self._slots.reserve(needed)
-            if self._device.type == "cpu":  # there the kernel ends who takes too much, without an error to go on from
-                self._open = min(self._slots.count, max(FEWER_ROWS, self._slots.count * POSITIONS // needed))
+        with self._at_work(), self._room(len(asked), max(one.needed for one in asked)):
             batch = Batch(self, asked, sampling)
             while batch.busy:
                 ended = batch.advance()
@@ -113,8 +103,8 @@ class RowEngine:
         import torch
 
         means = []
-        with self._at_work(), torch.inference_mode():
-            self._slots.reserve(max(len(tokens) for tokens, _ in texts))
+        longest = max(len(tokens) for tokens, _ in texts)
+        with self._at_work(), self._room(len(texts), longest), torch.inference_mode():
             shared = self.shared([(adapter, tokens[:start]) for tokens, start in texts])
             for at in range(0, len(texts), self._slots.count):
                 part = texts[at : at + self._slots.count]
@@ -202,6 +192,28 @@ class RowEngine:
             yield
         finally:
             self._slots = usual
+
+    @contextlib.contextmanager
+    def _room(self, rows: int, positions: int) -> Iterator[None]:
+        """Inside the block there are slots for rows of so many positions.
+
+        Where memory runs out, half as many rows of this length, or longer ones, are next worked on; shorter ones not.
+        """
+        fit = min([self._most, *(count for length, count in self._fits.items() if length <= positions)])
+        # on a CPU a slot takes no memory before it is written to, and steps try the more guesses the more there are
+        wanted = fit if self._device.type == "cpu" else min(fit, rows)
+        if not wanted <= self._slots.count <= fit or positions > self._slots.capacity:
+            self._slots = Slots(wanted)
+        self._slots.reserve(positions)
+        self._open = self._slots.count
+        if self._device.type == "cpu":  # there the kernel ends who takes too much, without an error to go on from
+            self._open = min(fit, max(FEWER_ROWS, fit * POSITIONS // positions))
+        try:
+            yield
+        except (MemoryError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                self._fits[positions] = max(1, min(rows, self._slots.count) // 2)
+            raise
 
     # what a batch works with
 

@@ -72,9 +72,12 @@ class RememberedPair:
         identity: Mapping[str, str] = self._kept["identity"][variant]
         return identity
 
-    def weight(self, case: Case) -> int:  # noqa: ARG002  # as the protocol has it
-        """0: batches of stored answers need no order, and counting tokens would need the tokenizer."""
-        return 0
+    def weight(self, case: Case) -> int:
+        """0: batches of stored answers need no order, and counting tokens would need the tokenizer.
+
+        Of a model that was loaded after all, its own: what does not fit is told by its weight from what does.
+        """
+        return 0 if self._loaded is None else self._loaded.weight(case)
 
     def batch_size(self) -> int:
         """The one that the last loading found."""

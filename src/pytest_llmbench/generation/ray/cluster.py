@@ -48,9 +48,11 @@ except Exception as error:
 class Cluster:
     """The cluster that this process belongs to. `close` leaves it, and ends it where it was started for the session."""
 
-    def __init__(self, ray: Any, *, own: bool, joined_before: bool, on_sigterm: Any = None) -> None:
+    def __init__(
+        self, ray: Any, *, own: bool, joined_before: bool, on_sigterm: Any = None, own_token: bool = False
+    ) -> None:
         self.ray, self.own = ray, own
-        self._joined_before, self._on_sigterm = joined_before, on_sigterm
+        self._joined_before, self._on_sigterm, self._own_token = joined_before, on_sigterm, own_token
 
     @classmethod
     def joined(cls, settings: RaySettings) -> Cluster:
@@ -67,12 +69,13 @@ class Cluster:
         ray._private.worker._worker_logs_enabled = False  # noqa: SLF001  # else deaths are printed to stdout, too
         on_sigterm = signal.getsignal(signal.SIGTERM)
         address = cluster_address(settings)
+        own_token = address is None and _TOKEN not in os.environ
         if address is None:
             _start(ray)
         else:
             _knock(address, settings.start_timeout)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)
-        return cls(ray, own=address is None, joined_before=False, on_sigterm=on_sigterm)
+        return cls(ray, own=address is None, joined_before=False, on_sigterm=on_sigterm, own_token=own_token)
 
     def nodes(self) -> list[Node]:
         """The machines that are there now."""
@@ -94,7 +97,7 @@ class Cluster:
             self.ray.shutdown()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, self._on_sigterm)
-        if self.own:
+        if self._own_token:
             os.environ.pop(_TOKEN, None)
 
 
@@ -138,7 +141,9 @@ def _start(ray: Any) -> None:
 
     Ray lets nobody in who does not know its token, and would write one into the home folder.
     """
-    os.environ.setdefault(_TOKEN, secrets.token_hex(32))
+    given = os.environ.get(_TOKEN)
+    if given is None:
+        os.environ[_TOKEN] = secrets.token_hex(32)
     try:
         ray.init(
             address="local",
@@ -151,6 +156,8 @@ def _start(ray: Any) -> None:
         )
     except (OSError, RuntimeError, ValueError) as error:
         ray.shutdown()
+        if given is None:
+            del os.environ[_TOKEN]
         raise NotReadyError(f"Ray did not start on this machine: {error}", names=("ray.address",)) from error
 
 

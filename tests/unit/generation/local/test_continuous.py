@@ -95,6 +95,34 @@ def answered(
     return sorted(at.decode(rows, sampling), key=lambda row: row.index)
 
 
+class _Gpu(str):
+    """The CPU by another name: there memory is taken for whole slots."""
+
+    __slots__ = ()
+    type = "cuda"
+
+
+def without_room(monkeypatch: pytest.MonkeyPatch, positions: int) -> None:
+    """Let there be no memory for the keys and values of more than so many positions in all slots."""
+
+    def limited(like: torch.Tensor, *shape: int) -> torch.Tensor:
+        if shape[0] * shape[1] > positions:
+            raise torch.OutOfMemoryError
+        return like.new_zeros(shape)
+
+    monkeypatch.setattr(slots, "_zeros", limited)
+
+
+def out_of_room(at: RowEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask what there is no memory for, so that fewer rows are next worked on."""
+    with monkeypatch.context() as short:
+        without_room(short, 0)
+        with pytest.raises(torch.OutOfMemoryError):
+            answered(at, [[5] * 200] * 8)
+    answered(at, [[5] * 200])
+    assert at.places == 4
+
+
 def cut(tokens: list[int], ends: Collection[int]) -> list[int]:
     return tokens[: next((place for place, token in enumerate(tokens) if token in ends), None)]
 
@@ -163,7 +191,8 @@ def test_guesses_are_tried_where_they_leave_the_bits_of_rows_alone(monkeypatch: 
     at = engine(llama())
     assert at.unfit() is None
     assert at.guesses
-    assert at.smaller().guesses
+    out_of_room(at, monkeypatch)
+    assert at.guesses
     monkeypatch.setattr("pytest_llmbench.generation.local.slots._QUERIES", 1)  # one query is a product with a vector
     unlike = engine(llama())
     assert unlike.unfit() is None
@@ -188,10 +217,12 @@ def test_base_and_adapters_of_one_pass_answer_as_each_does_alone_with_peft(pair:
         assert [next(rows).tokens for _ in asked] == [generated(wrapped.eval(), prompt) for prompt in asked]
 
 
-def test_what_was_found_of_adapters_parts_holds_for_fewer_rows_too(pair: Any) -> None:
+def test_what_was_found_of_adapters_parts_holds_for_fewer_rows_too(pair: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     at = engine(pair)
     answered(at, prompts(2), adapters=ADAPTERS)
-    assert at.spared["low_rank_parts"] == at.smaller().spared["low_rank_parts"] is not None
+    found = at.spared["low_rank_parts"]
+    out_of_room(at, monkeypatch)
+    assert at.spared["low_rank_parts"] == found is not None
 
 
 def test_what_prompts_share_is_read_once_a_variant(pair: Any) -> None:
@@ -344,7 +375,39 @@ def test_long_rows_are_answered_fewer_at_once_than_memory_was_reckoned_for(monke
     monkeypatch.setattr("pytest_llmbench.generation.local.continuous.POSITIONS", 1)
     answered(at, prompts(3))
     assert at.places == 32
-    assert at.smaller().places == 32
+
+
+def test_rows_too_long_for_memory_are_answered_fewer_at_once_and_shorter_ones_as_many_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at, short, long = engine(llama(), 8), prompts(3), [[5] * 100]
+    without_room(monkeypatch, 10 * slots.SEEN)
+    alone = answered(at, short)
+    with pytest.raises(torch.OutOfMemoryError):
+        answered(at, long * 8)
+    assert len(answered(at, long * 2)) == 2
+    assert at.places == 4
+    assert [row.tokens for row in answered(at, short)] == [row.tokens for row in alone]
+    assert at.places == 8
+
+
+def test_one_long_row_on_a_gpu_takes_memory_for_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = engine(llama(), 8, exact=False)
+    at._device = _Gpu("cpu")
+    without_room(monkeypatch, 10 * slots.SEEN)
+    assert len(answered(at, [[5] * 100])) == 1
+    assert at.places == 1
+    assert len(answered(at, prompts(8))) == 8
+    assert at.places == 8
+
+
+def test_texts_too_long_to_be_read_at_once_leave_answers_as_many_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    at = engine(llama(), 8)
+    without_room(monkeypatch, 10 * slots.SEEN)
+    with pytest.raises(torch.OutOfMemoryError):
+        at.read([([5] * 100, 90)] * 8)
+    assert len(answered(at, prompts(3))) == 3
+    assert at.places == 8
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # PEFT asks for it

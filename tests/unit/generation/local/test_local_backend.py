@@ -281,6 +281,28 @@ def test_a_lack_of_memory_is_told_with_the_answers_that_were_worked_on_and_not_w
     assert out.value.at_once == 1
 
 
+def test_long_prompts_that_do_not_fit_leave_the_short_ones_as_many_at_once_as_before(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering, usual = backend(loaded), RowEngine.shared
+    long = [case(" ".join(["w5"] * 30), f"long-{number}") for number in range(2)]
+
+    def of(cases: Sequence[Case]) -> list[tuple[Case, str]]:
+        return [(one, variant) for one in cases for variant in answering.variants]
+
+    def limited(at: RowEngine, prompts: Sequence[tuple[str | None, Sequence[int]]]) -> list[int]:
+        if at.places > 2 and any(len(tokens) > 30 for _, tokens in prompts):
+            raise MemoryError
+        return usual(at, prompts)
+
+    monkeypatch.setattr(RowEngine, "shared", limited)
+    with pytest.raises(OutOfMemoryError) as out:
+        list(answering.complete_together(of(long)))
+    assert out.value.at_once == 4
+    assert {done.batch_size for done in answering.complete_together(of(long))} == {2}
+    assert {done.batch_size for done in answering.complete_together(of(CASES))} == {8}
+
+
 def test_running_out_of_memory_over_embeddings_is_told_as_such(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,6 +482,31 @@ def test_threads_and_batch_size_are_taken_as_given_or_measured(
     monkeypatch.setattr("pytest_llmbench.generation.local.backend._least_seconds", least)
     chosen = backend(loaded, batch_size="auto", threads="auto", timeout=10).describe()
     assert (chosen["threads"], chosen["batch_size"]) == (2, 32)  # 64 rows at once, of two variants
+    assert torch.get_num_threads() == 2
+
+
+def test_answers_take_the_threads_that_were_asked_for_whatever_was_set_since_and_give_them_back(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(3)
+    answering = backend(loaded, threads=1)
+    torch.set_num_threads(2)  # by a training in the same session
+    seen: list[int] = []
+    for method in ("decode", "read"):
+        usual = getattr(RowEngine, method)
+
+        def noted(*given: Any, usual: Any = usual) -> Any:
+            seen.append(torch.get_num_threads())
+            return usual(*given)
+
+        monkeypatch.setattr(RowEngine, method, noted)
+    (done,) = answering.complete(CASES[:1], "finetuned")
+    answering.embed([(CASES[0], done)])
+    assert seen == [1, 1]
+    assert torch.get_num_threads() == 2
+    answering.close()
+    assert torch.get_num_threads() == 2
+    backend(loaded, threads=1).close()
     assert torch.get_num_threads() == 2
 
 

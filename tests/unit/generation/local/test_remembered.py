@@ -12,6 +12,7 @@ import pytest
 from support.parrot import Parrot
 from support.tiny_models import save, tiny_llama
 
+from pytest_llmbench.cases.suites import Case
 from pytest_llmbench.core.announcing import Announcement
 from pytest_llmbench.core.errors import naming
 from pytest_llmbench.core.settings import Settings
@@ -111,7 +112,10 @@ def test_a_pair_is_told_as_it_was_and_loaded_when_it_must_answer(base: Path) -> 
     assert [pair.identity(one) for one in pair.variants] == [parrot.identity(one) for one in parrot.variants]
     assert pair.batch_size() == parrot.batch_size()
     assert pair.describe() == {**parrot.describe(), "training_rows": 3, "loaded_at": kept["at"]}
+    asked = Case("suite", "one", "monte le son", ({"role": "user", "content": "monte le son"},))
+    assert pair.weight(asked) == 0
     assert not loaded
     assert list(pair.complete([], "base")) == []
     assert pair.describe() == parrot.describe()
+    assert pair.weight(asked) == parrot.weight(asked) > 0
     assert len(loaded) == 1

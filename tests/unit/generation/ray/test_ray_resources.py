@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
+import types
+from typing import Any
 
 import pytest
 
@@ -61,6 +64,42 @@ def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(NotReadyError, match=r"pip install 'pytest-llmbench\[ray\]'"):
         Cluster.joined(RaySettings(address="auto"))
+
+
+class _Ray:
+    """A Ray that starts at once, or not at all, and knows the token that it was started with."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self._private = types.SimpleNamespace(worker=types.SimpleNamespace())
+        self._fault, self.token = fault, ""
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, **_: Any) -> None:
+        self.token = os.environ["RAY_AUTH_TOKEN"]
+        if self._fault:
+            raise self._fault
+
+    def shutdown(self) -> None: ...
+
+
+@pytest.mark.parametrize("given", ["the-users-own", None])
+def test_the_token_of_the_environment_is_as_before_once_a_cluster_of_our_own_ends(
+    monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", given or "")
+    if given is None:
+        monkeypatch.delenv("RAY_AUTH_TOKEN")
+    for ray in (_Ray(), _Ray(RuntimeError("no port"))):
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        if ray._fault:
+            with pytest.raises(NotReadyError, match="Ray did not start on this machine: no port"):
+                Cluster.joined(RaySettings(address="local"))
+        else:
+            Cluster.joined(RaySettings(address="local")).close()
+        assert ray.token == given if given else len(ray.token) == 64
+        assert os.environ.get("RAY_AUTH_TOKEN") == given
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once() -> None:
