@@ -648,8 +648,9 @@ class ContextSettings(_Section):
         if isinstance(lengths, int):
             return (lengths,)
         if isinstance(lengths, str) and lengths != "auto":
-            return tuple(part.strip() for part in lengths.split(","))
-        return lengths
+            parts = [part.strip() for part in lengths.split(",")]
+            return tuple(int(part) if part.isdecimal() else part for part in parts)
+        return tuple(lengths) if isinstance(lengths, list) else lengths  # a file's is validated strictly
 
     @field_validator("lengths")
     @classmethod
