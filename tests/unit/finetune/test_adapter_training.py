@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import filelock
 import pytest
@@ -110,6 +111,27 @@ def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp
     assert read == ["reading rows.jsonl"], "its tokens are there"
     assert done.training.resumed_at == 3
     assert [step.step for step in done.training.steps] == [1, 2, 3, 4, 5, 6]
+    expected = weights(tmp_path / "whole")
+    for name, found in weights(tmp_path / "adapter").items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"gradient_accumulation": 2}, {"steps": 8}], ids=["", "accumulated", "a pass"])
+def test_a_checkpoint_of_the_last_step_is_not_trained_further(
+    request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    held_out = write_rows(tmp_path / "validation.jsonl", other_rows())
+    whole = finetune(request_with(changes, output=tmp_path / "whole", validation=held_out))
+    with monkeypatch.context() as broken:
+        broken.setattr("pytest_llmbench.finetune.finetune.save_adapter", Mock(side_effect=NotReadyError("full")))
+        with pytest.raises(NotReadyError, match="full"):
+            finetune(request_with(changes, validation=held_out))
+    record = finetune(request_with(changes, validation=held_out, resume=True)).record
+    last = whole.training.steps[-1].step
+    assert [step["step"] for step in record["steps"]] == [*range(1, last + 1)]
+    assert [one["step"] for one in record["validation"]] == [one.step for one in whole.training.validations]
+    assert (record["sessions"][-1]["from_step"], record["sessions"][-1]["to_step"]) == (last, last)
+    assert record["gradients"]["without"] == [], "none was looked at"
     expected = weights(tmp_path / "whole")
     for name, found in weights(tmp_path / "adapter").items():
         torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
