@@ -16,6 +16,7 @@ from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made
 from pytest_llmbench.cli.options import Command, Config, Json, SettingOption, chosen_settings, context_settings, grouped
 from pytest_llmbench.cli.terminal import dataset_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
+from pytest_llmbench.core.starter import PROMPTS, VOCABULARY, present
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
@@ -29,9 +30,7 @@ _FAULTY = 1
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
 Shares = Annotated[str, typer.Option(metavar="TRAIN/VAL/TEST", help="Percentages of the sides.")]
-Vocabulary = Annotated[Path, SettingOption("benchmark.vocabulary", default=False)]
 _DEFAULT_SHARES = "80/10/10"
-_DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class _Wanted:
     heldout: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="From templates: rows to test with, kept out of them.")
     ] = None
-    vocabulary: Vocabulary = _DEFAULT_VOCABULARY
+    vocabulary: Annotated[Path, SettingOption("benchmark.vocabulary", default=False)] = VOCABULARY
     prompts: Annotated[
         Path | None, typer.Option(help="Suites whose prompts no row may come near; prompts/ if there.")
     ] = None
@@ -82,7 +81,7 @@ class _Wanted:
             method=self.method,
             language=self.language,
             phrasing=self.phrasing,
-            cases=_cases(self.prompts, self.vocabulary),
+            cases=_cases([self.prompts] if self.prompts else None, [PROMPTS], self.vocabulary),
             vocabulary=self.vocabulary,
             count=self.count,
             rows_of_a_kind=self.rows,
@@ -93,7 +92,7 @@ class _Wanted:
 
     def read(self, source: Path) -> list[tuple[str, Path]]:
         """The files that are read, each with what it is."""
-        suites = self.prompts or Path("prompts")
+        suites = self.prompts or PROMPTS
         files = sorted(suites.iterdir()) if suites.is_dir() else [suites]
         read = {"SOURCE": source, "--vocabulary": self.vocabulary, "--phrasing": self.phrasing}
         return [
@@ -218,9 +217,10 @@ def _check(
     ] = None,
     config: Config = None,
     suites: Annotated[
-        Path | None, typer.Option("--prompts", help="Suites that no row may come near; prompts/ if there.")
+        list[Path] | None,
+        SettingOption("benchmark.prompts", "--prompts", more="; no row may come near one; repeatable"),
     ] = None,
-    vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
+    vocabulary: Annotated[Path | None, SettingOption("benchmark.vocabulary")] = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -235,7 +235,8 @@ def _check(
     from pytest_llmbench.datasets.record_files import reading
 
     settings = chosen_settings(config)
-    cases = _cases(suites, vocabulary)
+    benchmark = settings.benchmark
+    cases = _cases(suites, benchmark.prompts, vocabulary or benchmark.vocabulary)
     with _ended_by_signals(), dataset_progress() as on_progress:
         progress = reading(file, on_progress, "checking")
         checked = check_dataset(
@@ -281,14 +282,12 @@ def _there(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
-    """The cases of the given suites; of the project's own when there are any and none were given."""
-    from pytest_llmbench.cases.suites import holds_suites, load_cases, load_vocabulary
-    from pytest_llmbench.core.starter import present
+def _cases(given: Sequence[Path] | None, usual: Sequence[Path], vocabulary: Path) -> Sequence[Case]:
+    """The cases of the given suites; of the usual ones when there are any and none were given."""
+    from pytest_llmbench.cases.suites import existing_suites, load_cases, load_vocabulary
 
-    if suites is None and not holds_suites(Path("prompts")):
-        return ()
-    return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
+    suites = given or existing_suites(usual)
+    return load_cases(suites, load_vocabulary(present(vocabulary))) if suites else ()
 
 
 @contextlib.contextmanager

@@ -167,12 +167,11 @@ def _journaled(watch: Watch, journal: Path | None) -> Watch:
 def _request(
     dataset: Path, output: Path, settings: Settings, source: _Source, training: _Training, conduct: _Conduct
 ) -> FinetuneRequest:
-    from pytest_llmbench.cases.suites import holds_suites
-    from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
+    from pytest_llmbench.cases.suites import existing_suites
+    from pytest_llmbench.finetune.request import FinetuneRequest
 
     form, benchmark = settings.model, settings.benchmark
     quantization = training.quantization or _set_quantization(form)
-    own = [path for path in benchmark.prompts if path != DEFAULT_SUITES or holds_suites(path)]
     return FinetuneRequest(
         dataset,
         output,
@@ -188,7 +187,7 @@ def _request(
         compute_dtype=form.compute_dtype,
         device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
-        suites=tuple(conduct.prompts or own),
+        suites=tuple(conduct.prompts or existing_suites(benchmark.prompts)),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
         overwrite=conduct.overwrite,
         resume=conduct.resume,

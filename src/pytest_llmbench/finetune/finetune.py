@@ -205,10 +205,12 @@ def _form(
 
 def _refuse_too_long(request: FinetuneRequest, context: int | None, rows: Mapping[str, TokenizedRows]) -> None:
     for name, file in ((_ROWS, request.dataset), (_VALIDATION, request.validation)):
-        if context is not None and name in rows and (longest := rows[name].longest) > context:
+        if context is not None and file and (longest := rows[name].longest) > context:
             told = f"{request.base} reads {context} tokens at once, and the longest row of {file} has {longest}"
-            lists = f"`llmbench dataset check {file} --base {request.base}` lists them"
-            raise UsageError(f"{told}; shorten such rows, or take another base ({lists})", names=("max_length",))
+            lists = request.check_command(file, "--base", request.base, "--max-length", str(context))
+            raise UsageError(
+                f"{told}; shorten such rows, or take another base (`{lists}` lists them)", names=("max_length",)
+            )
 
 
 def _recorded(form: PromptForm) -> dict[str, Any]:

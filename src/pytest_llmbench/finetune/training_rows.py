@@ -107,9 +107,10 @@ def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
         raise UsageError("strict: there are no cases to hold the rows against; name the suites", names=("prompts",))
     if matches := contamination(rows, cases):
         told = contamination_sentence(matches, request.dataset.name)
+        lists = request.check_command(request.dataset, "--json")  # without, the nearest few alone
         if request.strict:
-            raise UsageError(f"{told}; leave out those that `llmbench dataset check {request.dataset}` lists")
-        _log.warning("%s; llmbench dataset check %s lists them", told, request.dataset)
+            raise UsageError(f"{told}; leave out those that `{lists}` lists")
+        _log.warning("%s; %s lists them", told, lists)
 
 
 def _watched(watch: Watch, doing: str, path: Path) -> Progress:

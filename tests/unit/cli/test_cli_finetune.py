@@ -67,7 +67,12 @@ FULL = FinetuneRequest(
 )
 
 
-@pytest.mark.parametrize("request_", [PLAIN, FULL, FULL.going_on()], ids=["plain", "full", "resumed"])
+OWN = FinetuneRequest(Path("rows.jsonl"), Path("out"), suites=(Path("prompts"),), config=Path("mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    "request_", [PLAIN, FULL, FULL.going_on(), OWN], ids=["plain", "full", "resumed", "over the settings"]
+)
 def test_the_command_of_a_request_is_read_back_as_the_same_request(
     runs: Callable[..., None], request_: FinetuneRequest
 ) -> None:
@@ -78,7 +83,7 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
         raise TrainingStopped
 
     runs(note)
-    Path("mine.yaml").write_text("{}", encoding="utf-8")
+    Path("mine.yaml").write_text("benchmark: {prompts: [theirs]}" if request_.suites else "{}", encoding="utf-8")
     llmbench(*shlex.split(request_.command())[1:])
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
 

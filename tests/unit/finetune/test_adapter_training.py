@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
+from support.command_line import llmbench
 from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -475,8 +477,15 @@ def test_rows_that_the_suites_ask_are_told_and_refused_when_strict(
         match=rf"rows of rows\.jsonl ask what the cases ask.*{asked}.*; leave out those that `llmbench dataset check",
     ):
         finetune(request_with(suites=[suite], strict=True))
+    shutil.copy(suite, tmp_path / "another one.yaml")
+    suite.write_text(suite.read_text(encoding="utf-8").replace("category: a", "category: b"), encoding="utf-8")
+    suites = [suite, tmp_path / "another one.yaml"]
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
-        finetune(request_with({"steps": 1}, suites=[suite]))
+        finetune(request_with({"steps": 1}, suites=suites))
+    (lists,) = re.findall("; (llmbench dataset check .*) lists them", caplog.text)
+    found = llmbench(*shlex.split(lists)[1:])
+    assert json.loads(found.stdout)["cases"] == 2
+    assert len(json.loads(found.stdout)["contaminated"]) == int(re.findall(r"(\d+) rows of rows", caplog.text)[0])
     assert re.search(r"rows of rows\.jsonl ask what the cases ask.*; llmbench dataset check .* lists them", caplog.text)
 
 
@@ -536,8 +545,11 @@ def test_rows_that_the_base_cannot_read_whole_are_refused_before_it_is_loaded(
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}), encoding="utf-8")
     (short / "model.safetensors").write_bytes(b"no weights")
     told = r"reads 8 tokens at once, and the longest row of .*{0} has 11; .*dataset check .*{0} --base"
-    with pytest.raises(UsageError, match=told.format(r"rows\.jsonl")):
+    with pytest.raises(UsageError, match=told.format(r"rows\.jsonl")) as raised:
         finetune(request_with(base=str(short)))
+    assert "dataset check {} --base {} --max-length 8` lists them".format(*(request_with().dataset, short)) in str(
+        raised.value
+    )
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 11}), encoding="utf-8")
     long = {"prompt": "ouvre", "completion": "ouvre " * 12}
     held_out = write_rows(tmp_path / "validation.jsonl", [*other_rows(), long])
