@@ -151,8 +151,16 @@ def finetune_command(
     typer.echo(f"{output}: {_learnt(record)}")
     if record["validation"]:
         typer.echo(_validated(record["validation"]))
-    words = ["pytest", "-m", "benchmark", "--llmbench-base", request.base, "--llmbench-adapter", str(output)]
-    typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+    chosen: list[tuple[str, object]] = [
+        ("base", request.base),
+        ("adapter", output),
+        ("config", config),
+        ("quantization", training.quantization),
+        ("device", form.device),
+        *(("prompts", suites) for suites in conduct.prompts or ()),
+    ]
+    options = [word for name, value in chosen if value is not None for word in (f"--llmbench-{name}", str(value))]
+    typer.echo(f"next, is it better than its base?  {shlex.join(['pytest', '-m', 'benchmark', *options])}")
 
 
 def _journaled(watch: Watch, journal: Path | None) -> Watch:

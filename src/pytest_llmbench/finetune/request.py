@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.starter import VOCABULARY
+from pytest_llmbench.finetune.processes import process_count
 from pytest_llmbench.models.registry import MOST, Preset, Task, load_registry
 
 NOT_OVER_INT8 = "training is over nf4 or an unquantized base; set model.quantization: nf4 or none"
@@ -106,8 +107,12 @@ class FinetuneRequest:
         return dataclasses.replace(self, resume=False, overwrite=False, journal=None)
 
     def command(self) -> str:
-        """The command line that asks for the same."""
-        return shlex.join(self.words())
+        """The command line that asks for the same, of as many processes."""
+        words = self.words()
+        if (processes := process_count()) > 1:
+            launched = ["accelerate", "launch", "--num_processes", str(processes), "--module", "pytest_llmbench.cli"]
+            return shlex.join([*launched, *words[1:]])
+        return shlex.join(words)
 
     def check_command(self, dataset: Path, *options: str) -> str:
         """The command line that looks for what is wrong with the rows of a dataset, beside the same suites."""

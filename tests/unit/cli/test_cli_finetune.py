@@ -187,6 +187,25 @@ def test_it_ends_with_the_loss_that_was_reached_and_the_next_command(runs: Calla
     ]
 
 
+def test_the_next_command_asks_what_was_trained_as_it_was_trained(runs: Callable[..., None]) -> None:
+    record = {"train_loss": 1.0, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0, "steps": []}
+    runs(lambda _request, _watch: SimpleNamespace(record={**record, "validation": []}))
+    Path("mine.yaml").write_text("{}", encoding="utf-8")
+    words = ("--config", "mine.yaml", "--quantization", "none", "--device", "cpu", "--prompts", "a", "--prompts", "b")
+    told = llmbench("finetune", "rows.jsonl", "--output", "out", "--base", "qwen", *words).stdout.splitlines()[-1]
+    assert told.partition("?  ")[2] == (
+        "pytest -m benchmark --llmbench-base qwen --llmbench-adapter out --llmbench-config mine.yaml "
+        "--llmbench-quantization none --llmbench-device cpu --llmbench-prompts a --llmbench-prompts b"
+    )
+
+
+def test_the_command_of_several_processes_starts_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    launched, _, words = PLAIN.going_on().command().partition(" finetune ")
+    assert launched == "accelerate launch --num_processes 2 --module pytest_llmbench.cli"
+    assert words == "'my rows.jsonl' --base smollm2-135m --output out --resume"
+
+
 def test_every_value_that_can_be_changed_has_its_option() -> None:
     known = {field.name for field in dataclasses.fields(FULL.settled()[1])} | {"quantization"}
     assert known == set(EVERY_CHANGE)

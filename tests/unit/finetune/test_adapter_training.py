@@ -139,6 +139,20 @@ def test_a_checkpoint_of_the_last_step_is_not_trained_further(
         torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
 
 
+def test_an_adapter_that_cannot_be_written_is_gone_on_with(
+    request_with: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=OSError(28, "No space left on device"))
+    monkeypatch.setattr("pytest_llmbench.finetune.adapter_folder._save_weights", full)
+    with pytest.raises(
+        NotReadyError, match="the disk is full; free some space, then go on from checkpoint-6: "
+    ) as told:
+        finetune(request_with())
+    assert str(told.value).endswith(request_with().going_on().command())
+    with pytest.raises(NotReadyError, match="the disk is full; free some space or choose another folder"):
+        finetune(request_with({"save_steps": 7}, overwrite=True))
+
+
 def loss_without_a_number(trainer: Any) -> None:
     compute = trainer.compute_loss
     trainer.compute_loss = lambda *of, **options: (
