@@ -646,6 +646,9 @@ def test_what_is_learnt_says_nothing_of_other_questions(
     told = r"copied\.jsonl: {} of its {} questions are asked by training rows too; their loss tells of memory; .*split"
     with pytest.raises(UsageError, match=told.format(5, 5)):
         finetune(request_with(validation=copied))
+    spaced = write_rows(tmp_path / "my rows.jsonl", rows())
+    with pytest.raises(UsageError, match=r"`llmbench dataset split '.*/my rows\.jsonl'`"):
+        finetune(request_with(dataset=spaced, validation=copied))
     write_rows(copied, [*rows(5), *other_rows(3)])
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         finetune(request_with({"steps": 1}, validation=copied))
