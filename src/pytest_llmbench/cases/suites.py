@@ -18,9 +18,9 @@ from pytest_llmbench.cases.vocabulary import Vocabulary, load_vocabulary
 from pytest_llmbench.core.csv_files import json_cell, read_table
 from pytest_llmbench.core.documents import Faults, read_lines, read_text, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError, located
-from pytest_llmbench.core.starter import VOCABULARY_FILE
+from pytest_llmbench.core.starter import PROMPTS, VOCABULARY_FILE
 
-__all__ = ["Case", "Vocabulary", "holds_suites", "load_cases", "load_vocabulary", "read_cases"]
+__all__ = ["Case", "Vocabulary", "existing_suites", "load_cases", "load_vocabulary", "read_cases"]
 
 
 _MOST_BYTES_KEPT = 8_000_000
@@ -70,7 +70,12 @@ def read_cases(paths: Iterable[Path | str], vocabulary: Vocabulary | None = None
     return [case for part in read for case in part]
 
 
-def holds_suites(folder: Path) -> bool:
+def existing_suites(prompts: Iterable[Path]) -> tuple[Path, ...]:
+    """The suites of the settings, `benchmark.prompts`, without their default where that holds none."""
+    return tuple(path for path in prompts if path != PROMPTS or _holds_suites(path))
+
+
+def _holds_suites(folder: Path) -> bool:
     """Whether there is such a folder, with files that cases are read from; YAML and JSON of other tools are none."""
     return folder.is_dir() and any(_is_suite(file, None) and _may_have_cases(file) for file in folder.iterdir())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 import sys
@@ -35,9 +36,14 @@ from pytest_llmbench.cli import (
     tune,
 )
 from pytest_llmbench.cli.options import Command, context_settings, grouped
-from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError
+from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, LLMBenchError, NotReadyError
 
 __all__ = ["app", "main"]
+
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+)
+"""What a system says of a path that it does not let a program look at, or write to; a mere look raises it too."""
 
 
 class _Commands(TyperGroup):
@@ -50,6 +56,11 @@ class _Commands(TyperGroup):
         except LLMBenchError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            typer.echo(f"error: {error.filename or 'a file'}: {error.strerror}", err=True)
+            raise typer.Exit(NotReadyError.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
             raise typer.Exit(EXIT_BY_SIGNAL + signal.SIGINT) from error

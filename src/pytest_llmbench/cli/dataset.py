@@ -16,9 +16,11 @@ from pytest_llmbench.cli.dataset_text import made_json, show_findings, show_made
 from pytest_llmbench.cli.options import Command, Config, Json, SettingOption, chosen_settings, context_settings, grouped
 from pytest_llmbench.cli.terminal import dataset_progress
 from pytest_llmbench.core.errors import EXIT_BY_SIGNAL, UsageError
+from pytest_llmbench.core.starter import present
 
 if TYPE_CHECKING:
     from pytest_llmbench.cases.suites import Case
+    from pytest_llmbench.core.settings import Settings
     from pytest_llmbench.datasets.files import Limit
     from pytest_llmbench.datasets.order import Order
 
@@ -29,9 +31,11 @@ _FAULTY = 1
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
 Shares = Annotated[str, typer.Option(metavar="TRAIN/VAL/TEST", help="Percentages of the sides.")]
-Vocabulary = Annotated[Path, SettingOption("benchmark.vocabulary", default=False)]
+Prompts = Annotated[
+    list[Path] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
+]
+Vocabulary = Annotated[Path | None, SettingOption("benchmark.vocabulary")]
 _DEFAULT_SHARES = "80/10/10"
-_DEFAULT_VOCABULARY = Path("prompts/tools.yaml")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,10 +52,8 @@ class _Wanted:
     heldout: Annotated[
         Path | None, typer.Option(metavar="JSONL", help="From templates: rows to test with, kept out of them.")
     ] = None
-    vocabulary: Vocabulary = _DEFAULT_VOCABULARY
-    prompts: Annotated[
-        Path | None, typer.Option(help="Suites whose prompts no row may come near; prompts/ if there.")
-    ] = None
+    vocabulary: Vocabulary = None
+    prompts: Prompts = None
     rows: Annotated[int, typer.Option(min=1, help="From templates: rows of each kind a tool.")] = 36
     system: Annotated[str | None, typer.Option(metavar="TEXT", help="From chunks: the rows' system prompt.")] = None
     phrasing: Annotated[
@@ -69,7 +71,7 @@ class _Wanted:
     concurrency: Annotated[int, typer.Option(min=1, help="For llm: questions at a time.")] = 4
     seed: Seed = 42
 
-    def order(self, source: Path, journal: Path) -> Order:
+    def order(self, source: Path, journal: Path, suites: _Suites) -> Order:
         """The same in the engine's terms; the `journal` keeps what a served model answers."""
         from pytest_llmbench.datasets.order import Order, Writer
 
@@ -82,8 +84,8 @@ class _Wanted:
             method=self.method,
             language=self.language,
             phrasing=self.phrasing,
-            cases=_cases(self.prompts, self.vocabulary),
-            vocabulary=self.vocabulary,
+            cases=suites.cases(),
+            vocabulary=suites.vocabulary,
             count=self.count,
             rows_of_a_kind=self.rows,
             system=self.system,
@@ -91,11 +93,10 @@ class _Wanted:
             writer=Writer(self.server, journal, self.model, key, self.concurrency) if self.server else None,
         )
 
-    def read(self, source: Path) -> list[tuple[str, Path]]:
+    def read(self, source: Path, suites: _Suites) -> list[tuple[str, Path]]:
         """The files that are read, each with what it is."""
-        suites = self.prompts or Path("prompts")
-        files = sorted(suites.iterdir()) if suites.is_dir() else [suites]
-        read = {"SOURCE": source, "--vocabulary": self.vocabulary, "--phrasing": self.phrasing}
+        files = [file for path in suites.paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+        read = {"SOURCE": source, "--vocabulary": suites.vocabulary, "--phrasing": self.phrasing}
         return [
             *(("a file of --prompts", path) for path in files),
             *((role, path) for role, path in read.items() if path is not None),
@@ -119,6 +120,7 @@ def _generate(
     *,
     output: Annotated[Path, typer.Option(metavar="JSONL", help="The training rows.")],
     wanted: _Wanted,
+    config: Config = None,
     as_json: Json = False,
 ) -> None:
     """Make a training set, away from the prompts of the suites.
@@ -134,15 +136,16 @@ def _generate(
 
     if not output.name:
         raise UsageError(f"{output} names no file; the rows are written to one", names=("output",))
+    suites = _suites(chosen_settings(config), wanted.prompts, wanted.vocabulary)
     parts, journal = parse_shares(wanted.shares), output.with_name(f"{output.stem}.journal")
     written = wanted.written(output, parts)
     if wanted.split:
         refuse_earlier_sides(output, parts)
     kept = [("the journal", journal)] if wanted.method == "llm" else []
-    refuse_same_files(wanted.read(source), [*written, *kept])
+    refuse_same_files(wanted.read(source, suites), [*written, *kept])
     replaced, heldout = _there(path for _, path in written), wanted.heldout
     sides, files = None, {"rows": output}
-    order = wanted.order(source, journal)
+    order = wanted.order(source, journal, suites)
     with _ended_by_signals(), dataset_progress() as on_progress, make(order, on_progress) as made:
         if wanted.split:
             sides = split_rows(counted(made.rows, on_progress, "splitting"), parts, seed=wanted.seed)
@@ -217,10 +220,8 @@ def _check(
         int | None, typer.Option(min=8, help="Most tokens of a row; else those of the model's preset.")
     ] = None,
     config: Config = None,
-    suites: Annotated[
-        Path | None, typer.Option("--prompts", help="Suites that no row may come near; prompts/ if there.")
-    ] = None,
-    vocabulary: Vocabulary = _DEFAULT_VOCABULARY,
+    prompts: Prompts = None,
+    vocabulary: Vocabulary = None,
     strict: Annotated[
         bool,
         typer.Option(
@@ -235,7 +236,7 @@ def _check(
     from pytest_llmbench.datasets.record_files import reading
 
     settings = chosen_settings(config)
-    cases = _cases(suites, vocabulary)
+    cases = _suites(settings, prompts, vocabulary).cases()
     with _ended_by_signals(), dataset_progress() as on_progress:
         progress = reading(file, on_progress, "checking")
         checked = check_dataset(
@@ -281,14 +282,26 @@ def _there(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if path.exists()]
 
 
-def _cases(suites: Path | None, vocabulary: Path) -> Sequence[Case]:
-    """The cases of the given suites; of the project's own when there are any and none were given."""
-    from pytest_llmbench.cases.suites import holds_suites, load_cases, load_vocabulary
-    from pytest_llmbench.core.starter import present
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Suites:
+    """What rows are compared with."""
 
-    if suites is None and not holds_suites(Path("prompts")):
-        return ()
-    return load_cases([suites or Path("prompts")], load_vocabulary(present(vocabulary)))
+    paths: Sequence[Path]
+    vocabulary: Path
+
+    def cases(self) -> Sequence[Case]:
+        """Those of all suites; none where there is no suite."""
+        from pytest_llmbench.cases.suites import load_cases, load_vocabulary
+
+        return load_cases(self.paths, load_vocabulary(present(self.vocabulary))) if self.paths else ()
+
+
+def _suites(settings: Settings, prompts: Sequence[Path] | None, vocabulary: Path | None) -> _Suites:
+    """The given ones over those of the settings."""
+    from pytest_llmbench.cases.suites import existing_suites
+
+    usual = settings.benchmark
+    return _Suites(prompts or existing_suites(usual.prompts), vocabulary or usual.vocabulary)
 
 
 @contextlib.contextmanager

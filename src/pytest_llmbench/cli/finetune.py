@@ -151,8 +151,16 @@ def finetune_command(
     typer.echo(f"{output}: {_learnt(record)}")
     if record["validation"]:
         typer.echo(_validated(record["validation"]))
-    words = ["pytest", "-m", "benchmark", "--llmbench-base", request.base, "--llmbench-adapter", str(output)]
-    typer.echo(f"next, is it better than its base?  {shlex.join(words)}")
+    chosen: list[tuple[str, object]] = [
+        ("base", request.base),
+        ("adapter", output),
+        ("config", config),
+        ("quantization", training.quantization),
+        ("device", form.device),
+        *(("prompts", suites) for suites in conduct.prompts or ()),
+    ]
+    options = [word for name, value in chosen if value is not None for word in (f"--llmbench-{name}", str(value))]
+    typer.echo(f"next, is it better than its base?  {shlex.join(['pytest', '-m', 'benchmark', *options])}")
 
 
 def _journaled(watch: Watch, journal: Path | None) -> Watch:
@@ -167,12 +175,11 @@ def _journaled(watch: Watch, journal: Path | None) -> Watch:
 def _request(
     dataset: Path, output: Path, settings: Settings, source: _Source, training: _Training, conduct: _Conduct
 ) -> FinetuneRequest:
-    from pytest_llmbench.cases.suites import holds_suites
-    from pytest_llmbench.finetune.request import DEFAULT_SUITES, FinetuneRequest
+    from pytest_llmbench.cases.suites import existing_suites
+    from pytest_llmbench.finetune.request import FinetuneRequest
 
     form, benchmark = settings.model, settings.benchmark
     quantization = training.quantization or _set_quantization(form)
-    own = [path for path in benchmark.prompts if path != DEFAULT_SUITES or holds_suites(path)]
     return FinetuneRequest(
         dataset,
         output,
@@ -188,7 +195,7 @@ def _request(
         compute_dtype=form.compute_dtype,
         device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
-        suites=tuple(conduct.prompts or own),
+        suites=tuple(conduct.prompts or existing_suites(benchmark.prompts)),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
         overwrite=conduct.overwrite,
         resume=conduct.resume,

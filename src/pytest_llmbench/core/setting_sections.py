@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, field_validator
 
+from pytest_llmbench.core.starter import PROMPTS, VOCABULARY
+
 CALL_FORMS = ("auto", "tool_calls", "json", "bracket", "mention")
 """What may name an answer's tool, `metrics.call_form`; a regular expression with one group may do so too."""
 
@@ -191,12 +193,12 @@ class BenchmarkSettings(_Section):
     """What is asked."""
 
     prompts: tuple[Path, ...] = Field(
-        default=(Path("prompts"),),
+        default=(PROMPTS,),
         min_length=1,
         description="suites (.yaml, .json), .jsonl and .csv files, and folders of these",
         json_schema_extra=_shown("prompts", "PATH"),
     )
-    vocabulary: Path = Field(default=Path("prompts/tools.yaml"), description="the tools and their terms")
+    vocabulary: Path = Field(default=VOCABULARY, description="the tools and their terms")
     categories: tuple[_Text, ...] | None = Field(
         default=None, description="only these categories, such as [tool_routing]; null: all"
     )

@@ -15,8 +15,11 @@ CONFIG = Path("configs/llmbench.yaml")
 SUITES = tuple(f"tests/suites/test_{question}.py" for question in ("benchmark", "autotune", "context", "finetune"))
 """The tests that `llmbench init` gives a project, one a question."""
 
+PROMPTS = Path("prompts")
+"""The folder of suites that is taken where none is named."""
 VOCABULARY_FILE = "tools.yaml"
 """A file of this name in a folder of suites is the vocabulary, never a suite."""
+VOCABULARY = PROMPTS / VOCABULARY_FILE
 
 CACHE_VARIABLE = "LLMBENCH_CACHE_DIR"
 

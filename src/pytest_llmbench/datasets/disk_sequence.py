@@ -99,7 +99,7 @@ class KnownTexts:
         try:
             return self._database.execute("INSERT OR IGNORE INTO texts VALUES (?)", (number,)).rowcount == 1
         except sqlite3.Error as error:
-            raise _full(error) from error
+            raise full_folder(error) from error
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def _temporary_file() -> Iterator[IO[bytes]]:
     try:
         file = tempfile.TemporaryFile(prefix="llmbench-")  # noqa: SIM115 - closed below, where it may fail
     except OSError as error:
-        raise _full(error) from error
+        raise full_folder(error) from error
     try:
         yield file
     finally:
@@ -119,14 +119,14 @@ def _write(file: IO[bytes], data: bytes) -> int:
     try:
         return file.write(data)
     except OSError as error:
-        raise _full(error) from error
+        raise full_folder(error) from error
 
 
 def _flush(file: IO[bytes]) -> None:
     try:
         file.flush()
     except OSError as error:
-        raise _full(error) from error
+        raise full_folder(error) from error
 
 
 def _read(file: IO[bytes], start: int, end: int) -> Any:
@@ -134,7 +134,8 @@ def _read(file: IO[bytes], start: int, end: int) -> Any:
     return json.loads(file.read(end - start))
 
 
-def _full(error: Exception) -> NotReadyError:
+def full_folder(error: Exception) -> NotReadyError:
+    """The error that tells what the temporary folder refused, and what to do."""
     folder = tempfile.tempdir or "the temporary folder"  # it has no name where none can be written to
     reason = getattr(error, "strerror", None) or error
     return NotReadyError(

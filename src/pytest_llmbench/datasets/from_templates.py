@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -74,13 +75,14 @@ def reserved_prompts(cases: Iterable[Case]) -> list[str]:
 
 
 def rows_from_templates(
-    templates: Templates, reserved: Iterable[str], *, per_tool: Mapping[str, int], seed: int
+    templates: Templates, reserved: Iterable[str], *, per_tool: Mapping[str, int], seed: int, count: int | None = None
 ) -> TrainingSet:
     """Make the training rows, and a few held-out ones, of every tool that has templates.
 
     `per_tool` says how many rows of each kind (command, request, misspelt) a tool gets; fewer when its templates hold
-    no more. The same templates, reserved prompts and seed give the same rows in the same order. No training row is
-    near a reserved prompt or a held-out one, and no held-out row is near a reserved prompt.
+    no more, for which those of others make up until there are `count` rows. The same templates, reserved prompts and
+    seed give the same rows in the same order. No training row is near a reserved prompt or a held-out one, and no
+    held-out row is near a reserved prompt.
     """
     taken = Reserved(reserved)
     tools = list(dict.fromkeys(intent.tool for intent in templates.intents))
@@ -93,10 +95,19 @@ def rows_from_templates(
     taken = Reserved([*reserved, *(row.prompt for row in heldout)])
     train: list[_Row] = []
     seen: set[str] = set()
-    for tool, (kind, count) in itertools.product(tools, per_tool.items()):
-        kept, refused = _take(_rows(templates, tool, kind, _rng(seed, tool, kind)), count, taken, seen)
-        train += kept
-        dropped += refused
+    wanted = [
+        (_rows(templates, tool, kind, _rng(seed, tool, kind)), number)
+        for tool, (kind, number) in itertools.product(tools, per_tool.items())
+    ]
+    while wanted:
+        more = []
+        for draws, number in wanted:
+            kept, refused = _take(draws, number, taken, seen)
+            train += kept
+            dropped += refused
+            more += [draws] if len(kept) == number else []
+        missing = (count or 0) - len(train)
+        wanted = [(draws, math.ceil(missing / len(more))) for draws in more] if missing > 0 else []
     _rng(seed, "order").shuffle(train)
     return TrainingSet(templates.system, tuple(train), tuple(heldout), dropped)
 
@@ -112,9 +123,8 @@ def _take(
     """The first `count` new rows that are not too near to a reserved prompt, misspelt or not, and how many were."""
     kept: list[_Row] = []
     dropped = 0
-    for exchange, row in draws:
-        if len(kept) == count:
-            break
+    while len(kept) < count and (drawn := next(draws, None)):
+        exchange, row = drawn
         if reserved.nearest(row.prompt) or reserved.nearest(exchange.prompt):
             dropped += 1
         elif identity(row.prompt) not in seen:

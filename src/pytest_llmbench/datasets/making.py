@@ -113,7 +113,8 @@ def _from_templates(order: Order, origin: Origin, languages: RowLanguages) -> Ma
     if order.count is not None:
         rows_of_a_kind = math.ceil(order.count / (len(vocabulary.tools) * len(kinds)))
     per_tool = dict.fromkeys(kinds, rows_of_a_kind)
-    made = rows_from_templates(templates, reserved_prompts(order.cases), per_tool=per_tool, seed=order.seed)
+    reserved = reserved_prompts(order.cases)
+    made = rows_from_templates(templates, reserved, per_tool=per_tool, seed=order.seed, count=order.count)
     notes = []
     if made.dropped:
         notes.append(f"{made.dropped} left out for being too near to a prompt of the suites or to a held-out row")

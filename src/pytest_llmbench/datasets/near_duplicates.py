@@ -7,6 +7,7 @@ their beginnings, from their ends, and with their words sorted. Most near texts 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import hashlib
@@ -17,9 +18,9 @@ import tempfile
 import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.datasets.disk_sequence import full_folder
 from pytest_llmbench.metrics.text import Spelling, is_mark
 
 NEAR = 0.8
@@ -124,22 +125,26 @@ class NearTexts:
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="llmbench-")
-        self._database = sqlite3.connect(f"{self._folder.name}/texts.sqlite")
-        self._database.execute("PRAGMA journal_mode=OFF")
-        self._database.execute("PRAGMA synchronous=OFF")
-        self._database.execute(
-            "CREATE TABLE texts (number INTEGER PRIMARY KEY, head TEXT, tail TEXT, words TEXT, whole BLOB)"
-        )
         self.count = 0
         self._different: int | None = None
+        with contextlib.ExitStack() as made:
+            try:
+                folder = made.enter_context(tempfile.TemporaryDirectory(prefix="llmbench-"))
+                self._database = made.enter_context(contextlib.closing(sqlite3.connect(f"{folder}/texts.sqlite")))
+                self._database.execute("PRAGMA journal_mode=OFF")
+                self._database.execute("PRAGMA synchronous=OFF")
+                self._database.execute(
+                    "CREATE TABLE texts (number INTEGER PRIMARY KEY, head TEXT, tail TEXT, words TEXT, whole BLOB)"
+                )
+            except (OSError, sqlite3.Error) as error:
+                raise full_folder(error) from error
+            self._disk = made.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._database.close()
-        self._folder.cleanup()
+        self._disk.close()
 
     def add(self, texts: Iterable[str]) -> None:
         """Add texts, numbered from 0 in the order they come."""
@@ -147,7 +152,7 @@ class NearTexts:
         try:
             self._database.executemany("INSERT INTO texts VALUES (?, ?, ?, ?, ?)", map(self._row, texts))
         except sqlite3.Error as error:
-            raise NotReadyError(f"cannot compare the texts in {self._folder.name} ({error}); set TMPDIR") from error
+            raise full_folder(error) from error
 
     def _row(self, text: str) -> tuple[int, str, str, str, bytes]:
         head, whole = _compared(bare(text)), identity(text)
@@ -159,9 +164,7 @@ class NearTexts:
     def exact(self) -> bool:
         """Whether every pair is looked at."""
         if self._different is None:
-            self._different = self._database.execute(
-                "SELECT count(*) FROM (SELECT DISTINCT head, whole FROM texts)"
-            ).fetchone()[0]
+            ((self._different,),) = self._selected("SELECT count(*) FROM (SELECT DISTINCT head, whole FROM texts)")
         return self._different <= EXACT_TEXTS
 
     def pairs(self) -> Iterator[NearPair]:
@@ -187,7 +190,7 @@ class NearTexts:
         return parents
 
     def _equal(self) -> Iterator[NearPair]:
-        rows = self._database.execute("SELECT head, whole, number FROM texts ORDER BY head, whole, number")
+        rows = self._selected("SELECT head, whole, number FROM texts ORDER BY head, whole, number")
         first: tuple[str, bytes, int] | None = None
         for row in rows:
             if first and row[:2] == first[:2]:
@@ -197,7 +200,14 @@ class NearTexts:
 
     def _firsts(self, order: str) -> Iterator[tuple[int, str]]:
         query = f"SELECT min(number) AS number, head, tail, words FROM texts GROUP BY head, whole ORDER BY {order}"  # noqa: S608 - of _ORDERS
-        return ((number, head) for number, head, _, _ in self._database.execute(query))
+        return ((number, head) for number, head, _, _ in self._selected(query))
+
+    def _selected(self, query: str) -> Iterator[Any]:
+        """What a query gives; what is sorted is on disk too."""
+        try:
+            yield from self._database.execute(query)
+        except sqlite3.Error as error:
+            raise full_folder(error) from error
 
 
 def similarities(texts: Sequence[str], others: Sequence[str]) -> Iterator[NearPair]:

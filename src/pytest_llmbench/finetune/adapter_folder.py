@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import cannot_write, locked, write_text
+from pytest_llmbench.core.files import WRITE_ELSEWHERE, cannot_write, locked, write_text
 from pytest_llmbench.core.starter import CONFIG
 from pytest_llmbench.datasets.splitting import refuse_same_files
 from pytest_llmbench.finetune.checkpoints import FITTED, newest_checkpoint, why_not_written
@@ -149,13 +149,16 @@ def begin_anew(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def new_adapter_folder(output: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `output` when the block ends well, and vanishes when it does not."""
+def new_adapter_folder(output: Path, remedy: str) -> Iterator[Path]:
+    """A temporary folder that becomes `output` when the block ends well, and vanishes when it does not.
+
+    `remedy` says what to do where the disk refuses it.
+    """
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
     except OSError as error:
-        raise cannot_write(output, error) from error
+        raise cannot_write(output, error, remedy) from error
     try:
         yield temporary
         _open_as_usual(temporary)
@@ -164,7 +167,7 @@ def new_adapter_folder(output: Path) -> Iterator[Path]:
         reason = why_not_written(error, output.parent)
         if reason is None:
             raise
-        raise NotReadyError(f"cannot write {output}: {reason}; free some space or choose another folder") from error
+        raise NotReadyError(f"cannot write {output}: {reason}; {remedy}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -238,17 +241,26 @@ def _versions() -> dict[str, str | None]:
     return installed
 
 
-def save_adapter(training: Training, record: Mapping[str, Any], form: PromptForm, output: Path, *, base: str) -> None:
+def save_adapter(
+    training: Training,
+    record: Mapping[str, Any],
+    form: PromptForm,
+    output: Path,
+    *,
+    base: str,
+    remedy: str = WRITE_ELSEWHERE,
+) -> None:
     """Write a trained adapter's folder, whole or not at all, with its record and a README for people.
 
     `base` is what other programs know the base as, which look for it where the adapter's configuration says. The form
-    that its rows were written in goes beside it where the base has no template of its own.
+    that its rows were written in goes beside it where the base has no template of its own. `remedy` says what to do
+    where it cannot be written.
 
     Raises:
         NotReadyError: the disk is full, or the folder cannot be written.
     """
     text = json.dumps(record, ensure_ascii=False, indent=2) + "\n"
-    with new_adapter_folder(output) as folder:
+    with new_adapter_folder(output, remedy) as folder:
         _save_weights(training, folder, base=base)
         if form.origin is None:
             (folder / CHAT_TEMPLATE).write_text(form.whole_template, encoding="utf-8")

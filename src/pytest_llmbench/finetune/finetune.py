@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError, UsageError
+from pytest_llmbench.core.files import WRITE_ELSEWHERE
 from pytest_llmbench.core.writable import finite
 from pytest_llmbench.finetune.adapter_folder import (
     begin_anew,
@@ -22,6 +23,7 @@ from pytest_llmbench.finetune.adapter_folder import (
     training_folder,
     training_outcome,
 )
+from pytest_llmbench.finetune.checkpoints import newest_checkpoint
 from pytest_llmbench.finetune.memory import expected_memory, is_to_be_downloaded
 from pytest_llmbench.finetune.processes import is_first, own_gpu, process_count
 from pytest_llmbench.finetune.request import FinetuneRequest
@@ -113,7 +115,9 @@ def finetune(request: FinetuneRequest, watch: Watch | None = None) -> Finetuned:
             )
             record = finite(_record(request, source, preset, training, files, estimate) | _recorded(form))
             if is_first():
-                save_adapter(training, record, form, request.output, base=entry.hub if entry else record["base_spec"])
+                base = entry.hub if entry else record["base_spec"]
+                remedy = _how_to_go_on(request, checkpoints)
+                save_adapter(training, record, form, request.output, base=base, remedy=remedy)
                 _clear(checkpoints, keep=request.keep_checkpoints)
     return Finetuned(record, training, form, loaded.footprint, estimate)
 
@@ -205,10 +209,12 @@ def _form(
 
 def _refuse_too_long(request: FinetuneRequest, context: int | None, rows: Mapping[str, TokenizedRows]) -> None:
     for name, file in ((_ROWS, request.dataset), (_VALIDATION, request.validation)):
-        if context is not None and name in rows and (longest := rows[name].longest) > context:
+        if context is not None and file and (longest := rows[name].longest) > context:
             told = f"{request.base} reads {context} tokens at once, and the longest row of {file} has {longest}"
-            lists = f"`llmbench dataset check {file} --base {request.base}` lists them"
-            raise UsageError(f"{told}; shorten such rows, or take another base ({lists})", names=("max_length",))
+            lists = request.check_command(file, "--base", request.base, "--max-length", str(context))
+            raise UsageError(
+                f"{told}; shorten such rows, or take another base (`{lists}` lists them)", names=("max_length",)
+            )
 
 
 def _recorded(form: PromptForm) -> dict[str, Any]:
@@ -288,6 +294,14 @@ def _choose_threads(width: int) -> None:
 
     seconds = step_seconds(step, torch.set_num_threads)
     torch.set_num_threads(min(seconds, key=lambda threads: seconds[threads]))
+
+
+def _how_to_go_on(request: FinetuneRequest, checkpoints: Path) -> str:
+    """What to do where the adapter cannot be written: in another folder the training would begin anew."""
+    newest = newest_checkpoint(checkpoints)
+    if newest is None:
+        return WRITE_ELSEWHERE
+    return f"free some space, then go on from {newest.name}: {request.going_on().command()}"
 
 
 @contextlib.contextmanager

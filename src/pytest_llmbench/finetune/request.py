@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.starter import VOCABULARY
+from pytest_llmbench.finetune.processes import process_count
 from pytest_llmbench.models.registry import MOST, Preset, Task, load_registry
-
-DEFAULT_SUITES = Path("prompts")
 
 NOT_OVER_INT8 = "training is over nf4 or an unquantized base; set model.quantization: nf4 or none"
 _SWITCHES = ("overwrite", "resume", "force", "strict", "keep_checkpoints")
@@ -107,8 +107,23 @@ class FinetuneRequest:
         return dataclasses.replace(self, resume=False, overwrite=False, journal=None)
 
     def command(self) -> str:
-        """The command line that asks for the same."""
-        return shlex.join(self.words())
+        """The command line that asks for the same, of as many processes."""
+        words = self.words()
+        if (processes := process_count()) > 1:
+            launched = ["accelerate", "launch", "--num_processes", str(processes), "--module", "pytest_llmbench.cli"]
+            return shlex.join([*launched, *words[1:]])
+        return shlex.join(words)
+
+    def check_command(self, dataset: Path, *options: str) -> str:
+        """The command line that looks for what is wrong with the rows of a dataset, beside the same suites."""
+        words = ["llmbench", "dataset", "check", str(dataset), *options, *self._suite_words()]
+        if self.vocabulary and self.vocabulary != VOCABULARY:
+            words += ["--vocabulary", str(self.vocabulary)]
+        return shlex.join(words + (["--config", str(self.config)] if self.config else []))
+
+    def _suite_words(self) -> list[str]:
+        """Also those that are the settings' own: these may be others by the time that the command is given."""
+        return [word for suites in self.suites for word in ("--prompts", str(suites))]
 
     def words(self) -> list[str]:
         """The command line, word by word."""
@@ -125,8 +140,7 @@ class FinetuneRequest:
             words += ["--template-arguments", json.dumps(dict(self.template_arguments), ensure_ascii=False)]
         if self.system_role != "system":
             words += ["--system-role", self.system_role]
-        for suites in self.suites if tuple(self.suites) != (DEFAULT_SUITES,) else ():
-            words += ["--prompts", str(suites)]
+        words += self._suite_words()
         for name, file in (("config", self.config), ("journal", self.journal)):
             words += [f"--{name}", str(file)] if file else []
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(self, name)]

@@ -73,8 +73,8 @@ class Training:
     """What a training gave: the model with its adapter, and how it went. `precision` is what was computed in.
 
     `hyperparameters` are those it went through with. The last of the `sessions` is this one, and of it are `gradients`,
-    the largest |gradient| of each LoRA matrix, 0 for a frozen one; `peak_memory`, in bytes, above what was held at the
-    start; and `first_batch`, what the model was first given.
+    the largest |gradient| of each LoRA matrix, 0 for a frozen one, and nothing where no step was left; `peak_memory`,
+    in bytes, above what was held at the start; and `first_batch`, what the model was first given.
     """
 
     model: Any
@@ -280,7 +280,7 @@ def _training(
         trainable_parameters=trainable,
         parameters=total,
         precision="bfloat16" if trainer.args.bf16 else "float32",
-        gradients=peaks.of(trainer.model),
+        gradients=peaks.of(trainer.model) if trainer.first_batch else {},
         peak_memory=memory,
         first_batch=trainer.first_batch or {},
     )

@@ -104,6 +104,11 @@ def trainer_class(device: str) -> Any:
             )
             return LongestFirst(row_lengths(rows), rows_a_step, self.args.seed)
 
+        def get_batch_samples(self, *of: Any, **options: Any) -> Any:
+            if self.state.global_step >= self.state.max_steps:  # else transformers takes a step after the last one
+                return [], None
+            return super().get_batch_samples(*of, **options)
+
         def training_step(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
             if self.first_batch is None:
                 self.first_batch = {key: inputs[key].detach().cpu().clone() for key in _KEPT if key in inputs}

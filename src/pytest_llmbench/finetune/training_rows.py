@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,8 @@ def _asked(row: Mapping[str, Any]) -> int:
 
 def _tell_of_repeated(request: FinetuneRequest, repeated: int, validated: int) -> None:
     told = f"{request.validation}: {repeated} of its {validated} questions are asked by training rows too"
-    advice = f"their loss tells of memory; `llmbench dataset split {request.dataset}` keeps rows apart"
+    split = shlex.join(["llmbench", "dataset", "split", str(request.dataset)])
+    advice = f"their loss tells of memory; `{split}` keeps rows apart"
     if repeated == validated:
         raise UsageError(f"{told}; {advice}", names=("validation",))
     _log.warning("%s; %s", told, advice, extra=naming("validation"))
@@ -107,9 +109,10 @@ def _hold_against_suites(request: FinetuneRequest, rows: _Reading) -> None:
         raise UsageError("strict: there are no cases to hold the rows against; name the suites", names=("prompts",))
     if matches := contamination(rows, cases):
         told = contamination_sentence(matches, request.dataset.name)
+        lists = request.check_command(request.dataset, "--json")  # without, the nearest few alone
         if request.strict:
-            raise UsageError(f"{told}; leave out those that `llmbench dataset check {request.dataset}` lists")
-        _log.warning("%s; llmbench dataset check %s lists them", told, request.dataset)
+            raise UsageError(f"{told}; leave out those that `{lists}` lists")
+        _log.warning("%s; %s lists them", told, lists)
 
 
 def _watched(watch: Watch, doing: str, path: Path) -> Progress:

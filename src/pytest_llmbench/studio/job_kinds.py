@@ -77,6 +77,7 @@ class Finetuning:
 
     def request(self, job: Job, files: JobFiles, options: StudioOptions) -> FinetuneRequest:
         """What is trained, with every hyper-parameter."""
+        from pytest_llmbench.cases.suites import existing_suites
         from pytest_llmbench.finetune.adapter_folder import checkpoints_of
         from pytest_llmbench.finetune.checkpoints import newest_checkpoint
         from pytest_llmbench.finetune.request import FinetuneRequest
@@ -96,7 +97,7 @@ class Finetuning:
             template_arguments=model.template_arguments,
             system_role=model.system_role,
             changes={name: value for name, value in chosen.items() if value is not None},
-            suites=tuple(options.settings.benchmark.prompts),
+            suites=existing_suites(options.settings.benchmark.prompts),
             resume=checkpoints.is_dir() and newest_checkpoint(checkpoints) is not None,
         )
 

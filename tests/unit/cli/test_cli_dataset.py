@@ -249,3 +249,34 @@ def test_check_ends_with_1_only_when_it_is_strict_and_a_row_is_in_a_suite() -> N
     assert "rows.jsonl:21: 'Monte le son de la tele' is the same as c/a" in strict.stdout
     (match,) = json.loads(llmbench(*words, "--json").stdout)["contaminated"]
     assert (match["row"], match["case"], match["similarity"]) == (20, "c/a", 1.0)
+
+
+def test_check_takes_the_suites_of_the_settings_or_several_that_are_named(project: Path) -> None:
+    (project / "mine").mkdir()
+    Path("mine/suite.yaml").write_text(SUITE.replace("}", ", tool: louder}"), encoding="utf-8")
+    Path("mine/words.yaml").write_text("tools: {louder: [son]}", encoding="utf-8")
+    Path("other.yaml").write_text(SUITE.replace("category: c", "category: d"), encoding="utf-8")
+    Path("set.yaml").write_text(
+        "benchmark: {prompts: [mine/suite.yaml], vocabulary: mine/words.yaml}", encoding="utf-8"
+    )
+    words = ("dataset", "check", "rows.jsonl", "--json")
+    assert json.loads(llmbench(*words, "--config", "set.yaml").stdout)["cases"] == 1
+    both = llmbench(*words, "--config", "set.yaml", "--prompts", "mine/suite.yaml", "--prompts", "other.yaml")
+    assert json.loads(both.stdout)["cases"] == 2
+    assert json.loads(llmbench(*words, "--prompts", "other.yaml").stdout)["cases"] == 1
+    (project / "prompts").mkdir()
+    assert json.loads(llmbench(*words).stdout)["cases"] == 0
+    assert llmbench(*words, "--prompts", "prompts").exit_code == 2, "a folder that is named shall hold some"
+
+
+def test_rows_are_made_away_from_the_suites_of_the_settings(project: Path) -> None:
+    (project / "configs").mkdir()
+    Path("configs/llmbench.yaml").write_text("benchmark: {prompts: [mine.yaml]}", encoding="utf-8")
+    asked = json.loads(Path("rows.jsonl").read_text(encoding="utf-8").splitlines()[4])["prompt"][-1]["content"]
+    Path("mine.yaml").write_text(f"category: c\ncases:\n  - {{id: a, prompt: {asked}}}\n", encoding="utf-8")
+    words = ("dataset", "generate", "rows.jsonl", "--method", "simple", "--output")
+    assert "1 left out for being too near to a prompt of the suites" in llmbench(*words, "made.jsonl").stdout
+    refused = llmbench(*words, "mine.yaml")
+    assert (refused.exit_code, refused.stderr.count("is both a file of --prompts and --output")) == (2, 1)
+    Path("other.yaml").write_text(SUITE, encoding="utf-8")
+    assert "left out" not in llmbench(*words, "made.jsonl", "--prompts", "other.yaml").stdout

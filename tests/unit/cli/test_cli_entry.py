@@ -73,6 +73,30 @@ def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dataset", "check", "rows.jsonl", "--prompts"),
+        ("dataset", "validate"),
+        ("dataset", "split", "rows.jsonl", "--output"),
+        ("finetune", "rows.jsonl", "--output"),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_one_line(words: tuple[str, ...]) -> None:
+    long = f"{'a' * 300}.jsonl"
+    done = llmbench(*words, long)
+    assert done.exit_code in {2, 3}, "from Python 3.12 on there is no such file where its name is too long"
+    assert (done.stdout, done.stderr[:7], done.stderr.count("\n")) == ("", "error: ", 1)
+
+
+def test_a_file_of_ours_that_is_missing_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "ours")
+
+    monkeypatch.setattr(environment, "check_setup", faulty)
+    assert isinstance(llmbench("check").exception, FileNotFoundError)
+
+
 def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(*_: object, **__: object) -> None:
         raise RuntimeError("ours")

@@ -67,7 +67,12 @@ FULL = FinetuneRequest(
 )
 
 
-@pytest.mark.parametrize("request_", [PLAIN, FULL, FULL.going_on()], ids=["plain", "full", "resumed"])
+OWN = FinetuneRequest(Path("rows.jsonl"), Path("out"), suites=(Path("prompts"),), config=Path("mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    "request_", [PLAIN, FULL, FULL.going_on(), OWN], ids=["plain", "full", "resumed", "over the settings"]
+)
 def test_the_command_of_a_request_is_read_back_as_the_same_request(
     runs: Callable[..., None], request_: FinetuneRequest
 ) -> None:
@@ -78,7 +83,7 @@ def test_the_command_of_a_request_is_read_back_as_the_same_request(
         raise TrainingStopped
 
     runs(note)
-    Path("mine.yaml").write_text("{}", encoding="utf-8")
+    Path("mine.yaml").write_text("benchmark: {prompts: [theirs]}" if request_.suites else "{}", encoding="utf-8")
     llmbench(*shlex.split(request_.command())[1:])
     assert [dataclasses.replace(asked, changes=dict(asked.changes)) for asked in read] == [request_]
 
@@ -180,6 +185,25 @@ def test_it_ends_with_the_loss_that_was_reached_and_the_next_command(runs: Calla
         "my adapter: loss 3.000 -> 0.250, token accuracy 90.0%, 1.00% of the parameters trained in 9 s",
         "next, is it better than its base?  pytest -m benchmark --llmbench-base qwen --llmbench-adapter 'my adapter'",
     ]
+
+
+def test_the_next_command_asks_what_was_trained_as_it_was_trained(runs: Callable[..., None]) -> None:
+    record = {"train_loss": 1.0, "token_accuracy": 0.9, "trainable_share": 0.01, "duration_s": 9.0, "steps": []}
+    runs(lambda _request, _watch: SimpleNamespace(record={**record, "validation": []}))
+    Path("mine.yaml").write_text("{}", encoding="utf-8")
+    words = ("--config", "mine.yaml", "--quantization", "none", "--device", "cpu", "--prompts", "a", "--prompts", "b")
+    told = llmbench("finetune", "rows.jsonl", "--output", "out", "--base", "qwen", *words).stdout.splitlines()[-1]
+    assert told.partition("?  ")[2] == (
+        "pytest -m benchmark --llmbench-base qwen --llmbench-adapter out --llmbench-config mine.yaml "
+        "--llmbench-quantization none --llmbench-device cpu --llmbench-prompts a --llmbench-prompts b"
+    )
+
+
+def test_the_command_of_several_processes_starts_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    launched, _, words = PLAIN.going_on().command().partition(" finetune ")
+    assert launched == "accelerate launch --num_processes 2 --module pytest_llmbench.cli"
+    assert words == "'my rows.jsonl' --base smollm2-135m --output out --resume"
 
 
 def test_every_value_that_can_be_changed_has_its_option() -> None:

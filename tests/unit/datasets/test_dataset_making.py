@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,17 @@ def test_a_count_of_templates_is_spread_over_the_tools() -> None:
     assert len(made.rows) == 26
     assert {tools.count(tool) for tool in set(tools)} == {2}
     assert {row["kind"] for row in made.rows} == {"command", "request"}
+
+
+def test_templates_that_hold_more_make_up_for_those_that_hold_less() -> None:
+    made = _make(ROOT / "data/templates.yaml", "augmented", count=4000)
+    assert len(set(_asked(made))) == len(made.rows) == 4000
+    assert not [note for note in made.notes if "gives" in note]
+    groups = Counter((row["tool"], row["kind"]) for row in made.rows)
+    assert min(groups.values()) < 4000 // 39 < max(groups.values()) < 2 * 4000 // 39
+    everything = _make(ROOT / "data/templates.yaml", "simple", count=10**6)
+    assert everything.notes[-1].startswith(f"the source gives {len(everything.rows)} rows, not 1000000; the method")
+    assert len(_make(ROOT / "data/templates.yaml", "simple", count=len(everything.rows)).rows) == len(everything.rows)
 
 
 @pytest.mark.parametrize(

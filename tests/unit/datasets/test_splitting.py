@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 from pytest_llmbench.datasets import near_duplicates
 from pytest_llmbench.datasets.near_duplicates import NEAR, NearTexts, bare
 from pytest_llmbench.datasets.row_formats import new_row
@@ -154,3 +157,35 @@ def test_sides_are_named_after_a_file_and_none_of_an_earlier_split_stays_beside_
     with pytest.raises(UsageError, match=r"rows_val\.jsonl is of an earlier split") as refused:
         refuse_earlier_sides(tmp_path / "rows.jsonl", (90, 0, 10))
     assert refused.value.names == ("shares",)
+
+
+@pytest.fixture
+def limit_files() -> Iterator[Callable[[int], None]]:
+    """Lets files grow to so many bytes, as on a full disk."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+@pytest.mark.parametrize("read", [lambda texts: texts.exact, lambda texts: next(texts.pairs())], ids=["exact", "pairs"])
+def test_a_disk_that_fills_up_while_texts_are_compared_is_told(
+    limit_files: Callable[[int], None], read: Callable[[NearTexts], object]
+) -> None:
+    with NearTexts() as compared:
+        compared.add(f"{number * 7919 % 10**6} {'x' * 200}" for number in range(30_000))
+        limit_files(10_000)
+        with pytest.raises(NotReadyError, match=r"cannot keep rows in .*; free some space, or set TMPDIR"):
+            read(compared)
+
+
+def test_a_temporary_folder_that_takes_nothing_is_told_before_texts_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_files: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    limit_files(0)
+    with pytest.raises(NotReadyError, match="cannot keep rows in "):
+        NearTexts()
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with pytest.raises(NotReadyError, match=r"none \(No such file or directory\)"):
+        NearTexts()

@@ -8,17 +8,20 @@ import logging
 import math
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import filelock
 import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file
+from support.command_line import llmbench
 from support.tiny_training import other_rows, rows, save_tiny_model, write_rows
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -113,6 +116,41 @@ def test_a_stopped_training_goes_on_to_the_same_weights(request_with: Build, tmp
     expected = weights(tmp_path / "whole")
     for name, found in weights(tmp_path / "adapter").items():
         torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"gradient_accumulation": 2}, {"steps": 8}], ids=["", "accumulated", "a pass"])
+def test_a_checkpoint_of_the_last_step_is_not_trained_further(
+    request_with: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    held_out = write_rows(tmp_path / "validation.jsonl", other_rows())
+    whole = finetune(request_with(changes, output=tmp_path / "whole", validation=held_out))
+    with monkeypatch.context() as broken:
+        broken.setattr("pytest_llmbench.finetune.finetune.save_adapter", Mock(side_effect=NotReadyError("full")))
+        with pytest.raises(NotReadyError, match="full"):
+            finetune(request_with(changes, validation=held_out))
+    record = finetune(request_with(changes, validation=held_out, resume=True)).record
+    last = whole.training.steps[-1].step
+    assert [step["step"] for step in record["steps"]] == [*range(1, last + 1)]
+    assert [one["step"] for one in record["validation"]] == [one.step for one in whole.training.validations]
+    assert (record["sessions"][-1]["from_step"], record["sessions"][-1]["to_step"]) == (last, last)
+    assert record["gradients"]["without"] == [], "none was looked at"
+    expected = weights(tmp_path / "whole")
+    for name, found in weights(tmp_path / "adapter").items():
+        torch.testing.assert_close(found, expected[name], rtol=0, atol=0)
+
+
+def test_an_adapter_that_cannot_be_written_is_gone_on_with(
+    request_with: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=OSError(28, "No space left on device"))
+    monkeypatch.setattr("pytest_llmbench.finetune.adapter_folder._save_weights", full)
+    with pytest.raises(
+        NotReadyError, match="the disk is full; free some space, then go on from checkpoint-6: "
+    ) as told:
+        finetune(request_with())
+    assert str(told.value).endswith(request_with().going_on().command())
+    with pytest.raises(NotReadyError, match="the disk is full; free some space or choose another folder"):
+        finetune(request_with({"save_steps": 7}, overwrite=True))
 
 
 def loss_without_a_number(trainer: Any) -> None:
@@ -453,8 +491,15 @@ def test_rows_that_the_suites_ask_are_told_and_refused_when_strict(
         match=rf"rows of rows\.jsonl ask what the cases ask.*{asked}.*; leave out those that `llmbench dataset check",
     ):
         finetune(request_with(suites=[suite], strict=True))
+    shutil.copy(suite, tmp_path / "another one.yaml")
+    suite.write_text(suite.read_text(encoding="utf-8").replace("category: a", "category: b"), encoding="utf-8")
+    suites = [suite, tmp_path / "another one.yaml"]
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
-        finetune(request_with({"steps": 1}, suites=[suite]))
+        finetune(request_with({"steps": 1}, suites=suites))
+    (lists,) = re.findall("; (llmbench dataset check .*) lists them", caplog.text)
+    found = llmbench(*shlex.split(lists)[1:])
+    assert json.loads(found.stdout)["cases"] == 2
+    assert len(json.loads(found.stdout)["contaminated"]) == int(re.findall(r"(\d+) rows of rows", caplog.text)[0])
     assert re.search(r"rows of rows\.jsonl ask what the cases ask.*; llmbench dataset check .* lists them", caplog.text)
 
 
@@ -514,8 +559,11 @@ def test_rows_that_the_base_cannot_read_whole_are_refused_before_it_is_loaded(
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}), encoding="utf-8")
     (short / "model.safetensors").write_bytes(b"no weights")
     told = r"reads 8 tokens at once, and the longest row of .*{0} has 11; .*dataset check .*{0} --base"
-    with pytest.raises(UsageError, match=told.format(r"rows\.jsonl")):
+    with pytest.raises(UsageError, match=told.format(r"rows\.jsonl")) as raised:
         finetune(request_with(base=str(short)))
+    assert "dataset check {} --base {} --max-length 8` lists them".format(*(request_with().dataset, short)) in str(
+        raised.value
+    )
     (short / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 11}), encoding="utf-8")
     long = {"prompt": "ouvre", "completion": "ouvre " * 12}
     held_out = write_rows(tmp_path / "validation.jsonl", [*other_rows(), long])
@@ -598,6 +646,9 @@ def test_what_is_learnt_says_nothing_of_other_questions(
     told = r"copied\.jsonl: {} of its {} questions are asked by training rows too; their loss tells of memory; .*split"
     with pytest.raises(UsageError, match=told.format(5, 5)):
         finetune(request_with(validation=copied))
+    spaced = write_rows(tmp_path / "my rows.jsonl", rows())
+    with pytest.raises(UsageError, match=r"`llmbench dataset split '.*/my rows\.jsonl'`"):
+        finetune(request_with(dataset=spaced, validation=copied))
     write_rows(copied, [*rows(5), *other_rows(3)])
     with caplog.at_level(logging.WARNING, "pytest_llmbench"):
         finetune(request_with({"steps": 1}, validation=copied))
