@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, get_args
 from pytest_llmbench.core.documents import Faults, nearest, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.records import BASE
-from pytest_llmbench.core.setting_sections import GateSettings, MetricsSettings, ReferenceMetric
+from pytest_llmbench.core.setting_sections import (
+    FACTS_MARGIN,
+    LIMITS_MARGIN,
+    GateSettings,
+    MetricsSettings,
+    ReferenceMetric,
+)
 from pytest_llmbench.core.starter import present
 from pytest_llmbench.generation.ray.cluster import answered_elsewhere
 
@@ -37,7 +43,8 @@ def refuse_unjudgeable(settings: Settings, measured: Collection[str] | None = No
         UsageError: a metric that nobody knows, metrics that are all off, or no fine-tune to hold against its base.
     """
     faults = Faults()
-    for key, names in (("gate.metrics", settings.gate.metrics), ("gate.margins", tuple(settings.gate.margins))):
+    margins = [name for name in settings.gate.margins if name not in {LIMITS_MARGIN, FACTS_MARGIN}]
+    for key, names in (("gate.metrics", settings.gate.metrics), ("gate.margins", margins)):
         for name in names:
             _check_name(f"{key}: {name!r}", name, measured, faults)
     faults.raise_any()

@@ -57,7 +57,12 @@ class _Training:
 
     quantization: Annotated[
         Literal["nf4", "none"] | None,
-        SettingOption("model.quantization", default=False, choices=True, more="; the preset's where nothing is set"),
+        SettingOption(
+            "model.quantization",
+            choices=True,
+            default=False,
+            text="how the base is trained over: nf4 (4 bits) or none; the preset's where nothing is set",
+        ),
     ] = None
     epochs: Annotated[float | None, typer.Option(min=0.01, help=MEANINGS["epochs"])] = None
     steps: Annotated[int | None, typer.Option(min=1, help=MEANINGS["steps"])] = None

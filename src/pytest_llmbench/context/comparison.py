@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_llmbench.context.limit_intervals import limits_at
+from pytest_llmbench.core.setting_sections import FACTS_MARGIN, LIMITS_MARGIN
 from pytest_llmbench.runs.context_document import (
     ComparisonNote,
     ContextComparison,
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from pytest_llmbench.runs.context_runs import SavedContext
     from pytest_llmbench.stats import Kind
 
-LIMITS, FACTS = "context", "facts"
-"""What `gate.margins` calls the relative change of a limit, and the change of the share of facts that are found."""
-
 _Pair = tuple[ContextTarget, ContextTarget]
 _Limits = Mapping[LimitName, LimitDocument]
 
@@ -43,7 +41,7 @@ def compare_context(baseline: SavedContext, run: ContextDocument, settings: Gate
     kind: Kind = "compare" if settings.kind == "off" else settings.kind
     pairs, notes = _pairs(baseline.document.targets, run.targets)
     verdicts: list[ContextVerdict] = []
-    margin = settings.margins.get(LIMITS, settings.margin)
+    margin = settings.margins.get(LIMITS_MARGIN, settings.margin)
     for pair in pairs:
         notes += _differences(pair)
         judged = [
@@ -153,7 +151,7 @@ def _facts(
     """Of each length of each target, over the questions that both runs asked there; one family of tests."""
     asked: list[tuple[str, int, Hypothesis]] = []
     notes: list[ComparisonNote] = []
-    margin = settings.margins.get(FACTS, settings.margin)
+    margin = settings.margins.get(FACTS_MARGIN, settings.margin)
     for before, after in pairs:
         earlier, later = _found(before), _found(after)
         chosen = {*before.lengths, *after.lengths}  # between these, answers decide where more is asked

@@ -12,8 +12,10 @@ from pytest_llmbench.autotune.found_limits import FoundLimit, FoundLimits
 from pytest_llmbench.context.analysis import analysed
 from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.context.context_run import ContextRun
+from pytest_llmbench.core.documents import nearest, suggestion
 from pytest_llmbench.core.errors import LLMBenchError, MissingRunError, UsageError
 from pytest_llmbench.core.provenance import provenance
+from pytest_llmbench.core.setting_sections import FACTS_MARGIN, LIMITS_MARGIN
 from pytest_llmbench.runs.context_document import ContextDocument, ContextMetadata, ContextTarget
 from pytest_llmbench.runs.context_runs import SavedContext, found_context
 from pytest_llmbench.runs.document import without_secrets
@@ -92,6 +94,10 @@ def context_baseline(settings: Settings) -> SavedContext | None:
     gate = settings.gate
     if gate.baseline is None:
         return None
+    own = (LIMITS_MARGIN, FACTS_MARGIN)  # others are a benchmark's, and a plugin may call its metric anything
+    for name in gate.margins:
+        if name not in own and nearest(name, own):
+            _log.warning("gate.margins: a context run has no %r; %s", name, suggestion(name, own))
     try:
         return found_context(gate.baseline, settings.output.report_dir)
     except MissingRunError as error:

@@ -298,6 +298,10 @@ class LoggingSettings(_Section):
     )
 
 
+LIMITS_MARGIN, FACTS_MARGIN = "context", "facts"
+"""What `gate.margins` calls the relative change of a context's limit, and the change of the share of facts found."""
+
+
 class GateSettings(_Section):
     """What a session is held against, and when it fails (exit code 1)."""
 

@@ -6,11 +6,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from pytest_llmbench.core.allowed import alternatives, phrase, printable
+from pytest_llmbench.core.allowed import alternatives, fault_text, phrase, printable
 from pytest_llmbench.core.documents import Document, Faults, nearest, read_yaml, suggestion
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.setting_sections import (
@@ -33,6 +33,9 @@ from pytest_llmbench.core.setting_sections import (
     TuneSettings,
 )
 from pytest_llmbench.core.setting_table import SETTINGS
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 __all__ = [
     "OPTIONS",
@@ -157,12 +160,17 @@ def _from_text(dotted: str, raw: str) -> Any:
     value: Any = text
     if "null" in kinds and text.lower() in ("none", "null") and text not in _listed(dotted):
         value = None
-    elif kinds == {"object"} or any(kind in kinds and text.startswith(begin) for kind, begin in _BEGINS.items()):
+    elif _is_json(kinds, text):
         value = json.loads(text, object_pairs_hook=_once_each)
     elif "array" in kinds and "string" not in kinds:
         value = [part.strip() for part in text.split(",") if part.strip()]
     key = dotted.partition(".")[2]
     return getattr(_KEYS[dotted].model_validate({key: value}), key)
+
+
+def _is_json(kinds: set[str | None], text: str) -> bool:
+    """Whether a text from outside is read as JSON."""
+    return kinds == {"object"} or any(kind in kinds and text.startswith(begin) for kind, begin in _BEGINS.items())
 
 
 def _kinds(dotted: str) -> set[str | None]:
@@ -227,12 +235,35 @@ def _keys_of(section: str) -> list[str]:
 
 def _wrong(dotted: str, value: Any, error: ValueError) -> str:
     """What is wrong with a value: what its own check says, or what would have been right."""
+    shows = _KEYS[dotted].model_fields[dotted.partition(".")[2]].repr
     for item in error.errors() if isinstance(error, ValidationError) else ():
         if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
             return f"{dotted}: {item['ctx']['error']}"
-    key = dotted.partition(".")[2]
-    shown = f"{printable(value):.60}" if _KEYS[dotted].model_fields[key].repr else "its value"
+        if shows and (inside := _fault_inside(dotted, value, item)):
+            return inside
+    shown = f"{printable(value):.60}" if shows else "its value"
     return f"{dotted}: {shown} is not valid; give {' or '.join(map(phrase, alternatives(_schema(dotted))))}"
+
+
+def _fault_inside(dotted: str, value: Any, fault: ErrorDetails) -> str | None:
+    """What is wrong with one value of a mapping, such as `load.targets.0.url`; None where it is no such fault."""
+    section, _, key = dotted.partition(".")
+    where = fault["loc"][1:] if fault["loc"][:1] == (section,) else fault["loc"]
+    path = where[1:]
+    if where[:1] != (key,) or not path:
+        return None  # another setting's, or of the whole value
+    if isinstance(value, str) and _is_json(_kinds(dotted), value.strip()):
+        value = json.loads(value)
+    for part in path[:-1]:
+        within = part in value if isinstance(value, Mapping) else isinstance(value, list) and isinstance(part, int)
+        if not within:
+            return None  # the name of an alternative
+        value = value[part]
+    unknown = fault["type"] == "extra_forbidden"
+    if not isinstance(value, Mapping) or not (path[-1] in value or fault["type"] == "missing"):
+        return None
+    nested: Any = {**fault, "loc": (key, *path)}
+    return f"{f'{dotted}: ' if unknown else f'{section}.'}{fault_text(_KEYS[dotted], nested)}"
 
 
 def _schema(dotted: str) -> Mapping[str, Any]:

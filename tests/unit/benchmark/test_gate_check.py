@@ -38,6 +38,7 @@ def test_a_gate_that_could_judge_nothing_is_refused(changed: Any, measured: Any,
         ({"model": {"adapter": "none"}}, MEASURED),
         ({"gate": {"kind": "regression", "metrics": ["brevity"]}}, MEASURED),
         ({"gate": {"kind": "regression"}}, ("keywords",)),
+        ({"gate": {"margins": {"context": 0.05, "facts": 0.1}}}, MEASURED),  # of the project's context runs
         ({"gate": {"kind": "regression", "baseline": "1"}, "model": {"adapter": "none"}}, MEASURED),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from support.context_documents import Known, document, later, limit, limits, sav
 from pytest_llmbench.context.comparison import compare_context
 from pytest_llmbench.context.limit_intervals import limits_at
 from pytest_llmbench.context.promise_points import timed_points
-from pytest_llmbench.core.settings import GateSettings
+from pytest_llmbench.context.session import context_baseline
+from pytest_llmbench.core.settings import GateSettings, Settings
 from pytest_llmbench.reports.renderers.text import Text
 from pytest_llmbench.reports.views.context_comparison import comparison_report
 from pytest_llmbench.runs.context_document import (
@@ -220,3 +222,11 @@ def test_facts_change_by_points_and_small_p_values_are_not_nothing() -> None:
     assert f"{100 * (first.effect or 0):+.1f} points" in told
     assert "<0.001" in told
     assert " 0.000 " not in told
+
+
+def test_a_margin_that_is_nearly_one_of_ours_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    gate = {"baseline": "before", "missing_baseline": "warn", "margins": {"contxt": 0.1, "relevance": 0.1, "facts": 0}}
+    settings = Settings.model_validate({"gate": gate, "output": {"report_dir": str(tmp_path)}})
+    assert context_baseline(settings) is None
+    told = [line for line in caplog.messages if "margins" in line]
+    assert told == ["gate.margins: a context run has no 'contxt'; did you mean 'context'?"]

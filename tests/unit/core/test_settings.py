@@ -48,6 +48,11 @@ def test_the_shipped_file_shows_every_setting_with_its_default() -> None:
     }
 
 
+@pytest.mark.parametrize("lengths", ["[256, 512]", "256,512", "'256, 512'", "\n    - 256\n    - 512"])
+def test_lengths_of_a_file_are_a_list_or_a_text(tmp_path: Path, lengths: str) -> None:
+    assert load_settings(write(tmp_path, f"context:\n  lengths: {lengths}\n"), {}, {}).context.lengths == (256, 512)
+
+
 def test_the_command_line_wins_over_the_environment_over_the_file_over_the_default(tmp_path: Path) -> None:
     path = write(tmp_path, "generation: {epochs: 2, seed: 2, top_p: 0.2}")
     environ = {"LLMBENCH_EPOCHS": "3", "LLMBENCH_GENERATION__SEED": "3"}
@@ -163,6 +168,17 @@ FILE_FAULTS = [
         's:2: generation.batch_size: "atuo" is not valid; give auto or a whole number from 1',
     ),
     ("generation:\n  batch_size: 0", "s:2: generation.batch_size: 0 is not valid; give auto or a whole number from 1"),
+    ("gate:\n  margins: {relevance: x}", 's:2: gate.margins.relevance: "x" is not valid; give a number'),
+    (
+        "load:\n  targets:\n    - {url: http://a, modl: b}",
+        "s:3: load.targets: there is no 'targets.0.modl'; did you mean 'model'?",
+    ),
+    ("load:\n  targets: [{model: b}]", "s:2: load.targets.0.url: is missing; give a text"),
+    (
+        "serving:\n  endpoints:\n    a: http://x/v1",
+        's:3: serving.endpoints.a: "http://x/v1" is not valid; give a mapping',
+    ),
+    ("server:\n  headers: {a: [secret]}", "s:2: server.headers: its value is not valid; give a mapping"),
     ("benchmark:\n  prompts: []", "s:2: benchmark.prompts: [] is not valid; give a list of at least one text"),
     (
         "benchmark:\n  categories:\n    - a\n    - 3",
