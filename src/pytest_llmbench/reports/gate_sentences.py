@@ -31,7 +31,8 @@ _P_SIDES = {
 }
 
 _P_OF_FAILED_IMPROVEMENT = N_(
-    "the chance of such a gain where nothing got better, or, in a row that failed, of such a loss where nothing got worse"
+    "the chance of such a gain where nothing got better, or, in a row that failed, of such a loss where nothing got "
+    "worse"
 )
 
 _LEAST_P = 0.001

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 def p_unseen(mean: float, cases: int, null: float) -> float:
-    """The chance that so many cases met with none of the greatest losses, were these so frequent that the mean is `null`.
+    """The chance that so many cases met with no greatest loss, were these so frequent that the mean is `null`.
 
     The rest of the cases are taken to be as those that were seen, which changed by `mean`:
     ((1 - margin) / (1 + mean))**n, and (1 - margin)**n where nothing changed.

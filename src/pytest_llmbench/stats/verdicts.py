@@ -66,10 +66,11 @@ class Verdict:
     `before` and `after` are the means over all `units`: groups, or cases where there are none. `low` and `high` are the
     two-sided 95 % interval of the effect, None for one unit. `p_value` is of the test that decides (worse for a
     regression gate and for whatever failed, else better for an improvement gate, either for a comparison), `p_adjusted`
-    the same after Holm's correction. `not_ruled_out` is, in a regression gate, the greatest fall that is not ruled out at the whole of alpha:
-    it is less than a margin if, and only if, the verdict passes that. `detectable` is the effect, margin included, that
-    so many cases find with 80 % power; `needed_cases` and `needed_epochs` would settle an inconclusive verdict if the
-    effect is what it seems, `needed_cases_range` if it is anywhere in its interval (None at the end: no number).
+    the same after Holm's correction. `not_ruled_out` is, in a regression gate, the greatest fall that is not ruled out
+    at the whole of alpha: it is less than a margin if, and only if, the verdict passes that. `detectable` is the
+    effect, margin included, that so many cases find with 80 % power; `needed_cases` and `needed_epochs` would settle an
+    inconclusive verdict if the effect is what it seems, `needed_cases_range` if it is anywhere in its interval (None at
+    the end: no number).
     """
 
     outcome: Outcome
