@@ -71,7 +71,7 @@ async def temperature_grid(
         remove_journal(kept)
     scores = _scores(cases, answers, metrics, quality)
     against = _compared(scores, in_use, metrics, quality)
-    points = tuple(_point(at, answers[at], scores[at], against.get(at, {})) for at in grid)
+    points = tuple(_point(at, answers[at], scores[at], against.get(at, {}), metrics) for at in grid)
     grid_of = functools.partial(TemperatureGrid, metrics=tuple(quality), in_use=in_use, points=points)
     if _same_at_all(list(answers.values())):
         return grid_of(best=None, reason="every answer is the same at every temperature", ignored=True)
@@ -215,22 +215,24 @@ def _point(
     answers: Mapping[tuple[str, int], Completion],
     scores: Mapping[str, Floats],
     against: dict[str, Against],
+    metrics: MetricRegistry,
 ) -> Point:
     failed = sum(one.finish == "error" for one in answers.values())
-    means = {name: mean for name, table in scores.items() if (mean := _mean(table)) is not None}
+    found = {name: _mean(table, metrics.metrics[name].unit) for name, table in scores.items()}
+    means = {name: mean for name, mean in found.items() if mean is not None}
     return Point(temperature=temperature, answers=len(answers), failed=failed, scores=means, against=against)
 
 
-def _mean(table: Floats) -> GridMean | None:
+def _mean(table: Floats, measured_in: str | None) -> GridMean | None:
     import numpy as np
 
-    from pytest_llmbench.stats.intervals import mean_interval
+    from pytest_llmbench.stats.share_interval import score_interval
 
     scored = table[~np.isnan(table).all(axis=1)]
     if not len(scored):
         return None
     cases = np.nanmean(scored, axis=1)
-    low, high = mean_interval(cases) or (None, None)
+    low, high = score_interval(cases, measured_in) or (None, None)
     return GridMean(mean=float(cases.mean()), low=low, high=high, count=len(cases))
 
 

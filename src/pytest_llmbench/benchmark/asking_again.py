@@ -221,11 +221,24 @@ def confirmed(gate: Mapping[str, Any], sides: Sides, questions: Questions, name:
         note = gate_note("confirmation_failed", "noted_confirmation_failed", error=str(error))
         return {**gate, "notes": [*gate["notes"], note]}
     fresh = gate_of(run, name, sides.settings.gate, baseline)
-    kind = "confirmed" if fresh["outcome"] == Outcome.FAIL else "unconfirmed"
+    return {**fresh, "notes": [_note_of_both(gate, fresh), *fresh["notes"]]}
+
+
+def _note_of_both(gate: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the fall that failed the first gate came again; another in the fresh answers does not confirm it."""
     fell = gate["verdicts"][gate["because"]["verdict"]]
-    scores = {key: f"{fell[key]:.3g}" for key in ("before", "after")}
-    note = gate_note(kind, f"noted_{kind}", metric=fell["metric"], variant=fell["variant"], **scores)
-    return {**fresh, "notes": [note, *fresh["notes"]]}
+    told = {**_named(fell), **{key: f"{fell[key]:.3g}" for key in ("before", "after")}}
+    failed = [_named(one) for one in fresh["verdicts"] if one["outcome"] == Outcome.FAIL]
+    if _named(fell) in failed:
+        return gate_note("confirmed", "noted_confirmed", **told)
+    if failed:
+        other = _named(fresh["verdicts"][fresh["because"]["verdict"]])
+        return gate_note("unconfirmed", "noted_other_fall", **told, other=other)
+    return gate_note("unconfirmed", "noted_unconfirmed", **told)
+
+
+def _named(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: verdict[key] for key in ("metric", "variant", "category")}
 
 
 def _asked_again(sides: Sides, questions: Questions) -> tuple[dict[str, Any], Comparable | None]:

@@ -54,6 +54,8 @@ def compare_context(baseline: SavedContext, run: ContextDocument, settings: Gate
     facts, others = _facts(pairs, kind, settings)
     verdicts += facts
     outcome = _outcome(verdicts, kind)
+    if outcome is Outcome.PASS and {after.name for _, after in pairs} > {verdict.target for verdict in verdicts}:
+        outcome = Outcome.INCONCLUSIVE  # a target was judged on nothing
     return ContextComparison(
         kind=kind,
         name=baseline.name,

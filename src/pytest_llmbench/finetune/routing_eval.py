@@ -34,9 +34,10 @@ class RoutingScores:
         """That the fine-tune is not better beyond chance; nothing when it is."""
         if self.outcome == "pass":
             return []
+        word = "worse" if self.outcome == "fail" else "not better"  # the p is of that
         return [
             (
-                f"held-out routing is not better than the base's beyond chance: {sum(self.finetuned.values())} of "
+                f"held-out routing is {word} than the base's beyond chance: {sum(self.finetuned.values())} of "
                 f"{len(self.base)} right, the base {sum(self.base.values())} (effect {self.effect:+.2f}, "
                 f"p {self.p_value:.3f}, alpha {alpha:g}); train longer, or on rows nearer to what is asked"
             )

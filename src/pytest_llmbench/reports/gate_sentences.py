@@ -41,6 +41,11 @@ _P_SIDES = {
     "compare": N_("the chance of such a change where nothing changed"),
 }
 
+_P_OF_FAILED_IMPROVEMENT = N_(
+    "the chance of such a gain where nothing got better, or, in a row that failed, of such a loss where nothing got "
+    "worse"
+)
+
 _LEAST_P = 0.001
 _LEAST_CASES = 2  # for an interval
 _COMMIT_CHARS = 8
@@ -141,7 +146,8 @@ def _power(verdict: VerdictDocument, gate: GateDocument, say: Words) -> str:
 def p_meaning(gate: GateDocument, say: Words) -> str:
     """How p and the interval are to be read."""
     alpha = say.tick(gate.alpha)
-    side = say(_P_SIDES[gate.kind])
+    lost = gate.kind == "improvement" and any(one.outcome == "fail" for one in gate.verdicts)
+    side = say(_P_OF_FAILED_IMPROVEMENT if lost else _P_SIDES[gate.kind])
     return say(
         "p, {side}, is adjusted for all that is tested here (Holm) and held against alpha {alpha}; the "
         "interval ({confidence}) is of the mean change.",

@@ -66,12 +66,15 @@ def unjudged(say: Words) -> str:
 
 
 def outcome_of(gate: GateDocument, variant: str) -> str:
-    """One fine-tune's outcome: any fail fails it, one overall pass makes it better, else nothing is shown."""
+    """One fine-tune's outcome: any fail fails it, one overall pass makes it better, else nothing is shown.
+
+    As the gate of it alone would say, which passes over no category in doubt and on no remembered answers.
+    """
     own = _own(gate, variant)
-    if len(gate_sentences.variants(gate.verdicts)) == 1:
-        return str(gate.outcome)
     if any(one.outcome == "fail" for one in own):
         return "fail"
+    if any(one.in_doubt for one in own) or _is_remembered(gate, variant):
+        return "inconclusive"
     passed = any(one.outcome == "pass" and one.category is None for one in own)
     return "pass" if passed else "inconclusive"
 
@@ -143,10 +146,15 @@ def _others(gate: GateDocument, variant: str, leading: VerdictDocument, say: Wor
 
 
 def _deciding(own: Sequence[VerdictDocument], outcome: str) -> VerdictDocument:
-    """The verdict that made the outcome: overall before category, then by the order in which metrics lead."""
+    """The verdict that made the outcome: a category in doubt, else overall before category, in the metrics' order."""
     made = [one for one in own if one.outcome == outcome] or list(own)
     order = {name: place for place, name in enumerate(LEADING_METRICS)}
-    return min(made, key=lambda one: (one.category is not None, order.get(one.metric, len(order))))
+    return min(made, key=lambda one: (not one.in_doubt, one.category is not None, order.get(one.metric, len(order))))
+
+
+def _is_remembered(gate: GateDocument, variant: str) -> bool:
+    noted = [note for note in gate.notes if note.kind == "cached_alone"]
+    return any(note.data.get("variant", variant) == variant for note in noted)
 
 
 def _own(gate: GateDocument, variant: str) -> list[VerdictDocument]:

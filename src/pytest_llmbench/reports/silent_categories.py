@@ -12,9 +12,9 @@ from pytest_llmbench.runs.typed import GateDocument, VerdictDocument
 def is_silent(verdict: VerdictDocument, gate: GateDocument) -> bool:
     """Whether the verdict is of a category and open, and its effect no fall by more than its margin.
 
-    A comparison alarms nobody: there every open category is silent.
+    A comparison alarms nobody: there every open category is silent, but for those in doubt, which its reason counts.
     """
-    if verdict.category is None or verdict.outcome != "inconclusive":
+    if verdict.category is None or verdict.outcome != "inconclusive" or verdict.in_doubt:
         return False
     gain = verdict.effect if verdict.higher_is_better else -verdict.effect
     return bool(gate.kind == "compare" or gain >= -verdict.margin)

@@ -14,10 +14,18 @@ from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
-from pytest_llmbench.runs.gate_reasons import NO_COUNTERPART, NO_SHARED_CASE, NOTHING_SCORED, because, reason_of
+from pytest_llmbench.runs.gate_reasons import (
+    NO_COUNTERPART,
+    NO_SHARED_CASE,
+    NOTED_UNJUDGED,
+    NOTHING_SCORED,
+    UNJUDGED,
+    because,
+    reason_of,
+)
 from pytest_llmbench.runs.lost_answers import counted_as_worst, in_doubt
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores, change
-from pytest_llmbench.runs.typed import gate_document
+from pytest_llmbench.runs.typed import Because, gate_document
 from pytest_llmbench.stats import CONFIDENCE, Hypothesis, Kind, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -69,7 +77,8 @@ def compare_runs(
         measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
         questions = [*_questions(measured, categories=categories)]
         told = [*notes, *lost, *_unscored(measured)]
-        return _gate(questions, kind, alpha, about, told, NOTHING_SCORED if questions else _not_shared(pairs, *sides))
+        nothing = NOTHING_SCORED if questions else _not_shared(pairs, *sides)
+        return _gate(questions, kind, alpha, about, told, nothing, [after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -95,7 +104,8 @@ def compare_with_base(
     def judged(run: Comparable) -> dict[str, Any]:
         sides, lost = _whole((run, run), pairs, metrics or DEFAULT_METRICS, unscored)
         measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
-        return _gate(_questions(measured, categories=categories), kind, alpha, None, [*lost, *_unscored(measured)])
+        questions, told = _questions(measured, categories=categories), [*lost, *_unscored(measured)]
+        return _gate(questions, kind, alpha, None, told, variants=[after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -286,8 +296,9 @@ def _gate(
     baseline: Mapping[str, Any] | None,
     notes: Iterable[Mapping[str, Any]],
     nothing: str = NOTHING_SCORED,
+    variants: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`nothing` is the reason where there is no question."""
+    """`nothing` is the reason where there is no question. `variants` are all that were to be judged."""
     questions = list(asked_of)
     hypotheses = [question.hypothesis() for question in questions]
     judged = judge(hypotheses, kind, alpha)
@@ -297,6 +308,11 @@ def _gate(
     ]
     verdicts.sort(key=lambda verdict: verdict["category"] is not None)
     outcome = _outcome(verdicts, kind)
+    told = {verdict["variant"] for verdict in verdicts}
+    unjudged = [variant for variant in variants if verdicts and variant not in told]
+    passes_over = outcome is Outcome.PASS and bool(unjudged)
+    if passes_over:
+        outcome = Outcome.INCONCLUSIVE
     gate: dict[str, Any] = {
         "kind": kind,
         "against": "baseline" if baseline else "base",
@@ -308,10 +324,13 @@ def _gate(
         "reason": "",
         "because": None,
         "verdicts": verdicts,
-        "notes": list(notes),
+        "notes": [*notes, *(gate_note("unscored", NOTED_UNJUDGED, variant=variant) for variant in unjudged)],
     }
     made = gate_document(gate)
-    why = because(made.verdicts, outcome.value, kind, nothing)
+    if passes_over:
+        why = Because(kind=UNJUDGED, verdict=None, others=0)
+    else:
+        why = because(made.verdicts, outcome.value, kind, nothing)
     reason = reason_of(made.model_copy(update={"because": why}), _SAY, str)
     return {**gate, "reason": reason, "because": why.json_ready()}
 

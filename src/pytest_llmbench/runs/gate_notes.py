@@ -7,6 +7,7 @@ from typing import Any
 
 from pytest_llmbench.core.locale import N_, NN_, Words, words
 from pytest_llmbench.runs.cached_answers import CACHED_ANSWERS
+from pytest_llmbench.runs.gate_reasons import subject_text
 from pytest_llmbench.runs.typed import NoteDocument
 
 Note = Mapping[str, Any]
@@ -38,6 +39,7 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_no_fine_tune_in_run": N_("this run has no fine-tune: the bases were compared"),
     "noted_no_fine_tune_in_baseline": N_("the baseline has no fine-tune: the bases were compared"),
     "noted_unscored": N_("{metric} of {variant} is not scored alike ({before} answers before, {after} after): {cases}"),
+    "noted_unjudged": N_("{variant} has no answer that is scored on both sides, and was not judged"),
     "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
     "noted_lost": N_(
         "{metric} of {variant}: answers were lost to errors, time-outs or endless thinking, {before} before and "
@@ -45,12 +47,16 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     ),
     "noted_no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "noted_confirmed": N_(
-        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
-        "got worse again, and these verdicts are of those answers"
+        "{subject} went from {before} to {after}; both sides were asked again with fresh seeds, "
+        "which confirmed it, and these verdicts are of those answers"
     ),
     "noted_unconfirmed": N_(
-        "{metric} of {variant} went from {before} to {after}; both sides were asked again with fresh seeds, "
+        "{subject} went from {before} to {after}; both sides were asked again with fresh seeds, "
         "which did not confirm it, and these verdicts are of those answers"
+    ),
+    "noted_other_fall": N_(
+        "{subject} went from {before} to {after}; both sides were asked again with fresh seeds, which did not confirm "
+        "it, but {other} got worse, and these verdicts are of those answers"
     ),
     "noted_confirmation_failed": N_("it could not be confirmed with fresh answers, so the first ones decide: {error}"),
     "cached_answers": CACHED_ANSWERS,
@@ -89,14 +95,25 @@ def note_text(note: NoteDocument, say: Words) -> str:
         return str(note.message)
     scores = {key: say.marked(told) for key in _SCORES if isinstance(told := note.data.get(key), str)}
     data = {**note.data, **scores}
-    if "metric" in data and say.language != "en":  # English has the names of the terminal
-        data = {**data, "metric": say.metric(data["metric"])}
+    if "metric" in data:
+        data = {**data, "subject": _subject(data, say), "metric": _metric(data, say)}
+    if "other" in data:
+        data = {**data, "other": _subject(data["other"], say)}
     if "since" in data:
         data = {**data, "since": say.moment(data["since"])}
     values = {"count": len(cases), "cases": _named(cases, say), **data}
     if isinstance(sentence, str):
         return say(sentence, **values)
     return say.plural(*sentence, len(cases), **values)
+
+
+def _subject(data: Note, say: Words) -> str:
+    """What a verdict was of; notes of earlier builds leave the category out."""
+    return subject_text(_metric(data, say), str(data.get("variant")), data.get("category"), say)
+
+
+def _metric(data: Note, say: Words) -> str:
+    return str(data["metric"]) if say.language == "en" else say.metric(data["metric"])  # English: as the terminal
 
 
 def note_title(note: NoteDocument, say: Words) -> str:

@@ -15,12 +15,15 @@ CACHED_ALONE = N_(
 )
 NOTHING_SCORED, NO_SHARED_CASE, NO_COUNTERPART = "nothing_compared", "no_shared_case", "no_counterpart"
 """Why nothing could be compared."""
+UNJUDGED, NOTED_UNJUDGED = "unjudged", "noted_unjudged"
+"""Why a gate does not pass that judged only some of its fine-tunes, and the key of the notes that name the others."""
 _NOTHING_JUDGED = {
     NOTHING_SCORED: N_("nothing could be compared: no metric of the gate is scored on both sides"),
     NO_SHARED_CASE: N_("nothing could be compared: the run and the baseline have no case in common"),
     NO_COUNTERPART: N_("nothing could be compared: no variant of the run has a counterpart in the baseline"),
     "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "cached_alone": CACHED_ALONE,
+    UNJUDGED: N_("{variants} could not be judged: no metric of the gate is scored on both sides"),
 }
 _JUDGED = {
     "worse": N_("{told}"),
@@ -35,6 +38,11 @@ _NOT_SHOWN = {
     "improvement": N_("no improvement could be shown from these cases: {told}{left_open}"),
     "compare": N_("no change could be shown from these cases: {told}{left_open}"),
 }
+_NOT_SHOWN_OF = {
+    "improvement": N_("no improvement of {variant} could be shown from these cases: {told}{left_open}"),
+    "compare": N_("no change of {variant} could be shown from these cases: {told}{left_open}"),
+}
+"""Where others may have been shown to be better: each of several fine-tunes must be."""
 _AND_OTHERS = {
     "worse": N_("{told}, and {count} more got worse"),
     "category_in_doubt": N_("{told}; so may {count} more in the table"),
@@ -61,8 +69,13 @@ def because(verdicts: Sequence[VerdictDocument], outcome: str, kind: str, nothin
         return Because(kind="not_worse" if kind == "regression" else "better", verdict=first, others=0)
     doubtful = [index for index, verdict in enumerate(verdicts) if verdict.in_doubt]
     if doubtful:
-        first = min(doubtful, key=lambda index: _order(verdicts[index]))
+        nearest_to_failing = max if kind == "improvement" else min  # there p is of a gain
+        first = nearest_to_failing(doubtful, key=lambda index: _order(verdicts[index]))
         return Because(kind="category_in_doubt", verdict=first, others=len(doubtful) - 1)
+    if kind != "regression":  # one metric is enough for a fine-tune
+        passed = {verdict.variant for verdict in verdicts if verdict.category is None and verdict.outcome == "pass"}
+        lacking = [index for index in deciding if verdicts[index].variant not in passed]
+        first = min(lacking or [first], key=lambda index: _order(verdicts[index]))
     return Because(kind="not_shown", verdict=first, others=0)
 
 
@@ -92,14 +105,22 @@ def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> st
     if why.kind not in {*_NOTHING_JUDGED, *_JUDGED, "not_shown"}:
         return gate.reason
     if why.verdict is None:
-        return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate))
+        return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate), variants=_unjudged(gate))
     verdict, others = gate.verdicts[why.verdict], why.others
-    told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse")
-    sentence = _NOT_SHOWN[gate.kind] if why.kind == "not_shown" else _JUDGED[why.kind]
-    if why.kind == "category_in_doubt" and (gate.kind == "compare" or not verdict.margin):
-        sentence = _IN_DOUBT_WITHOUT_MARGIN
-    said = say(sentence, told=told, category=short(verdict.category or ""), left_open=_left_open(verdict, say))
+    of_a_gain = gate.kind == "improvement" and why.kind == "category_in_doubt"
+    told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse" and not of_a_gain)
+    names = {"variant": short(verdict.variant), "category": short(verdict.category or "")}
+    said = say(_sentence(why.kind, gate, verdict), told=told, left_open=_left_open(verdict, say), **names)
     return say(_AND_OTHERS[why.kind], told=said, count=others) if others else said
+
+
+def _sentence(kind: str, gate: GateDocument, verdict: VerdictDocument) -> str:
+    if kind == "not_shown":
+        several = len({one.variant for one in gate.verdicts}) > 1
+        return (_NOT_SHOWN_OF if several and gate.kind != "regression" else _NOT_SHOWN)[gate.kind]
+    if kind == "category_in_doubt" and (gate.kind == "compare" or not verdict.margin):
+        return _IN_DOUBT_WITHOUT_MARGIN
+    return _JUDGED[kind]
 
 
 def _left_open(verdict: VerdictDocument, say: Words) -> str:
@@ -139,6 +160,10 @@ def short(name: str) -> str:
 
 def _baseline_name(gate: GateDocument) -> str:
     return next((str(note.data.get("name", "")) for note in gate.notes if note.data), "")
+
+
+def _unjudged(gate: GateDocument) -> str:
+    return ", ".join(short(str(note.data.get("variant"))) for note in gate.notes if note.key == NOTED_UNJUDGED)
 
 
 def _told(verdict: VerdictDocument, say: Words, metric: str, *, with_p: bool) -> str:

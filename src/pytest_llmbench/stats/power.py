@@ -164,9 +164,9 @@ def needed_cases(spread: Spread, question: OpenQuestion, effect: float) -> int |
         variance = spread.unit**2 * (max(spread.churn(spread.unit), share / spread.answers) - share**2)
         spread = replace(spread, variance=max(variance, spread.variance if spread.variance > 0 else 0.0))
     found = cases_needed(spread, distance, level)
-    if question.kind != "regression" or not question.margin or question.scale is None or effect <= -question.margin:
+    seen = _cases_to_see(question, effect)
+    if seen == 0:
         return found
-    seen = cases_to_see(effect, question.margin, question.scale, question.alpha)
     if seen is None or (found is None and spread.variance > 0):
         return None
     return max(spread.cases + 1, seen, found or 0)
@@ -192,8 +192,18 @@ def range_to_settle(
 
 
 def needed_epochs(spread: Spread, question: OpenQuestion, effect: float) -> int | None:
-    """How many epochs of the same cases would settle it, were this the effect."""
+    """How many epochs of the same cases would settle it, were this the effect; None where only more cases could."""
+    seen = _cases_to_see(question, effect)
+    if seen is None or seen > spread.cases:  # a case asked again tells nothing of those that were not met with
+        return None
     return epochs_needed(spread, *_to_show(question, effect))
+
+
+def _cases_to_see(question: OpenQuestion, effect: float) -> int | None:
+    """`cases_to_see` where a pass also asks that; 0 where it does not."""
+    if question.kind != "regression" or not question.margin or question.scale is None or effect <= -question.margin:
+        return 0
+    return cases_to_see(effect, question.margin, question.scale, question.alpha)
 
 
 def _to_show(question: OpenQuestion, effect: float) -> tuple[float, float]:

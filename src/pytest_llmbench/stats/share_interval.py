@@ -1,13 +1,16 @@
-"""The interval of a share where several answers come from one asking, such as three facts that one prompt asks for."""
+"""Intervals of shares, also where several answers come from one asking, and of the mean of scores from 0 to 1."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from pytest_llmbench.stats.intervals import CONFIDENCE
+from pytest_llmbench.stats.intervals import CONFIDENCE, mean_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Share(NamedTuple):
@@ -41,6 +44,21 @@ def share_interval(found: Sequence[int], asked: Sequence[int], confidence: float
     low = 0.0 if share == 0 else float(special.betaincinv(share * alone, alone - share * alone + 1, rest))
     high = 1.0 if share == 1 else float(special.betaincinv(share * alone + 1, alone - share * alone, 1 - rest))
     return Share(share, low, high)
+
+
+def score_interval(scores: NDArray[np.float64], measured_in: str | None = None) -> tuple[float, float] | None:
+    """The interval of the mean of scores, one a case, which is that of a share where they say yes or no.
+
+    It holds nothing that the mean of scores from 0 to 1 cannot be; those `measured_in` a unit have no bounds. None
+    where all are alike.
+    """
+    found = mean_interval(scores)
+    if found is None or measured_in is not None or scores.min() < 0 or scores.max() > 1:
+        return found
+    if np.isin(scores, (0, 1)).all():
+        share = share_interval(scores.astype(int).tolist(), [1] * len(scores))
+        return share.low, share.high
+    return max(0.0, found[0]), min(1.0, found[1])
 
 
 def _alone(right: np.ndarray, asked: np.ndarray, share: float) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from pytest_llmbench.stats import yes_or_no
 from pytest_llmbench.stats.intervals import CONFIDENCE, bent, mean_interval, moments
 from pytest_llmbench.stats.permutation import Laws, either_sign, tail
+from pytest_llmbench.stats.unseen import p_unseen, seen_end
 from pytest_llmbench.stats.yes_or_no import Counts
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def p_above(changes: Changes | Floats, null: float = 0.0) -> Test:
     found = max(permuted, Test(_student(changes.values - null, known), "t test, corrected for skewness"))
     if null == 0 or changes.scale is None or (null > 0 and moments(changes.values) is not None):
         return found
-    return max(found, Test(p_unseen(changes, null), "binomial bound on losses not seen"))
+    unseen = p_unseen(float(changes.values.mean()) / changes.scale, len(changes.values), null / changes.scale)
+    return max(found, Test(unseen, "binomial bound on losses not seen"))
 
 
 def p_below(changes: Changes | Floats, null: float = 0.0) -> Test:
@@ -114,24 +116,6 @@ def p_below(changes: Changes | Floats, null: float = 0.0) -> Test:
     if null != 0 and mirrored.counts(-null) is None:
         mirrored = Changes(mirrored.values, None, mirrored.uneven)
     return p_above(mirrored, -null)
-
-
-def p_unseen(changes: Changes, null: float) -> float:
-    """The chance that n cases met with none of the greatest losses, were these so frequent that the mean is `null`.
-
-    The rest of the cases are taken to be as those that were seen: ((1 - margin) / (1 + mean change))**n of scores up to
-    1, and (1 - margin)**n where nothing changed. The variance of what was seen says nothing of this.
-    """
-    scale, mean = float(changes.scale or 0), float(changes.values.mean())
-    if mean <= null:
-        return 1.0
-    return float(((scale + null) / (scale + mean)) ** len(changes.values)) if null > -scale else 0.0
-
-
-def seen_end(changes: Changes, level: float) -> float:
-    """The mean change down to which `p_unseen` exceeds the level."""
-    scale, mean = float(changes.scale or 0), float(changes.values.mean())
-    return (scale + mean) * math.exp(math.log(level) / len(changes.values)) - scale
 
 
 def _permuted(changes: Changes, null: float) -> Test:
@@ -217,7 +201,7 @@ def lower_end(changes: Changes, level: float, border: Border | None = None) -> f
     if interval is not None:
         low = interval[0]
     elif changes.scale is not None:
-        low = seen_end(changes, level)
+        low = changes.scale * seen_end(float(changes.values.mean()) / changes.scale, len(changes.values), level)
     else:
         return None
     if border is not None and border.p_value <= level:

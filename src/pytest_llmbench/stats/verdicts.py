@@ -64,12 +64,13 @@ class Verdict:
     """The answer to one hypothesis and what it rests on. Effects are positive for better, in the metric's unit.
 
     `before` and `after` are the means over all `units`: groups, or cases where there are none. `low` and `high` are the
-    two-sided 95 % interval of the effect, None for one unit. `p_value` is of the test that could decide (worse for a
-    regression gate, better for an improvement gate, either for a comparison), `p_adjusted` the same after Holm's
-    correction. `not_ruled_out` is, in a regression gate, the greatest fall that is not ruled out at the whole of alpha:
-    it is less than a margin if, and only if, the verdict passes that. `detectable` is the effect, margin included, that
-    so many cases find with 80 % power; `needed_cases` and `needed_epochs` would settle an inconclusive verdict if the
-    effect is what it seems, `needed_cases_range` if it is anywhere in its interval (None at the end: no number).
+    two-sided 95 % interval of the effect, None for one unit. `p_value` is of the test that decides (worse for a
+    regression gate and for whatever failed, else better for an improvement gate, either for a comparison), `p_adjusted`
+    the same after Holm's correction. `not_ruled_out` is, in a regression gate, the greatest fall that is not ruled out
+    at the whole of alpha: it is less than a margin if, and only if, the verdict passes that. `detectable` is the
+    effect, margin included, that so many cases find with 80 % power; `needed_cases` and `needed_epochs` would settle an
+    inconclusive verdict if the effect is what it seems, `needed_cases_range` if it is anywhere in its interval (None at
+    the end: no number).
     """
 
     outcome: Outcome
@@ -143,7 +144,11 @@ def _tests(hypothesis: Hypothesis, kind: Kind) -> _Tests:
 def _verdict(test: _Tests, adjusted: tuple[float, float], kind: Kind, alpha: float, level: float) -> Verdict:
     (worse, better), found, spread = adjusted, test.paired, test.paired.spread
     outcome = _outcome(test, adjusted, kind, alpha)
-    about_worse = kind == "regression" or (kind == "compare" and test.worse.p_value < test.better.p_value)
+    about_worse = (
+        kind == "regression"
+        or outcome is Outcome.FAIL
+        or (kind == "compare" and test.worse.p_value < test.better.p_value)
+    )
     deciding = test.worse if about_worse else test.better
     effect, ends = float(found.changes.values.mean()), change_interval(found.changes, *test.borders)
     question = OpenQuestion(kind, test.margin, alpha, level, found.changes.scale)

@@ -14,6 +14,7 @@ import numpy as np
 from pytest_llmbench.stats.binomial import at_least
 from pytest_llmbench.stats.mcnemar import mcnemar_p
 from pytest_llmbench.stats.tango import tango_p, tango_score
+from pytest_llmbench.stats.unseen import p_unseen, seen_end
 
 EXACT_CASES = 500
 """Up to so many cases every outcome is looked at; with more, normal and exact p-values come to the same."""
@@ -57,7 +58,7 @@ def end_below(counts: Counts, level: float, border: float) -> float:
     effect = counts.effect
     low, high = -1.0, effect
     if counts.cases > EXACT_CASES:
-        low = _score_end(counts, level)
+        low = _end_of_many(counts, level)
         if -1 < border < effect:  # no change is judged by another statistic
             low = max(low, float(np.nextafter(border, 1))) if p_of_counts(counts, border) <= level else min(low, border)
         return low
@@ -97,4 +98,11 @@ def _of_many(counts: Counts, null: float) -> float:
     if null == 0:
         moved = counts.better + counts.worse
         return float(at_least(counts.better, moved, 0.5))
-    return float(special.ndtr(-tango_score(*counts, null)))
+    normal = float(special.ndtr(-tango_score(*counts, null)))
+    return max(normal, p_unseen(counts.effect, counts.cases, null)) if null < 0 else normal
+
+
+def _end_of_many(counts: Counts, level: float) -> float:
+    """The end at which `_of_many` comes to the level."""
+    low, seen = _score_end(counts, level), seen_end(counts.effect, counts.cases, level)
+    return min(low, seen) if seen < 0 else low

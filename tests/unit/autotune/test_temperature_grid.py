@@ -232,6 +232,7 @@ def test_a_lost_answer_is_the_worst_and_not_left_out(lost: Behaviour, timeout_s:
     hot = grid_of(lost_where_hot(lost, "je monte le volume du son"), registry, timeout_s)["points"][-1]
     known = {name: (mean["mean"], mean["count"]) for name, mean in hot["scores"].items()}
     assert (known["keywords"], known["repetition"]) == ((0.5, 12), (0.5, 12))
+    assert all(0 <= score["low"] <= score["high"] <= 1 for score in hot["scores"].values() if score["low"] is not None)
     assert hot["against"]["keywords"]["outcome"] == "worse"
 
 

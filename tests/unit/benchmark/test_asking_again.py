@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from support.gates import gate, verdict
+
+from pytest_llmbench.benchmark import asking_again
 from pytest_llmbench.benchmark.asking_again import settings_as_asked
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.settings import Settings
+from pytest_llmbench.runs.gate_reasons import because
+from pytest_llmbench.runs.typed import gate_document
 
 
 @pytest.mark.parametrize(
@@ -27,3 +34,37 @@ def test_settings_of_another_version_are_told_by_their_names(asked: dict[str, ob
         f"0001_a was asked with settings or values that this version does not know ({unknown}); make it again with "
         "this version, or ask with the one that made it"
     )
+
+
+@pytest.mark.parametrize(
+    ("again", "kind", "told"),
+    [
+        (
+            [verdict(category="safety"), verdict(category="general")],
+            "confirmed",
+            "relevance of finetuned in safety went from 0.66 to 0.54; both sides were asked again with fresh seeds",
+        ),
+        ([verdict("pass")], "unconfirmed", "which did not confirm it, and these verdicts are of those answers"),
+        (
+            [verdict("pass"), verdict(category="general"), verdict("inconclusive", category="safety")],
+            "unconfirmed",
+            "did not confirm it, but relevance of finetuned in general got worse, and these verdicts are of those",
+        ),
+        ([verdict("fail", "keywords", "safety")], "unconfirmed", "but keywords of finetuned in safety got worse"),
+        ([verdict("fail", variant="b", category="safety")], "unconfirmed", "but relevance of b in safety got worse"),
+    ],
+)
+def test_a_fall_is_confirmed_only_where_it_comes_again(
+    again: list[dict[str, Any]], kind: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, first = gate(*again), gate(verdict("pass"), verdict(category="safety"))
+    for some in (fresh, first):
+        made = gate_document(some)
+        some["because"] = because(made.verdicts, made.outcome, made.kind).json_ready()
+    monkeypatch.setattr(asking_again, "_asked_again", lambda *_: ({}, None))
+    monkeypatch.setattr(asking_again, "gate_of", lambda *_: fresh)
+    sides: Any = SimpleNamespace(settings=Settings())
+    questions: Any = None  # nobody is asked
+    found = asking_again.confirmed(first, sides, questions, "run")
+    assert (found["outcome"], found["notes"][0]["kind"]) == (fresh["outcome"], kind)
+    assert told in found["notes"][0]["message"]

@@ -230,3 +230,22 @@ def test_a_margin_that_is_nearly_one_of_ours_is_told(tmp_path: Path, caplog: pyt
     assert context_baseline(settings) is None
     told = [line for line in caplog.messages if "margins" in line]
     assert told == ["gate.margins: a context run has no 'contxt'; did you mean 'context'?"]
+
+
+def test_the_p_of_facts_that_fail_an_improvement_gate_is_of_their_loss() -> None:
+    found = compare_context(saved(run()), later(chance=lambda _length, _depth: 0.2), GateSettings(kind="improvement"))
+    failed = [one for one in found.verdicts if one.about == "facts" and one.outcome == "fail"]
+    assert failed
+    assert all(one.p_adjusted is not None and one.p_adjusted <= found.alpha for one in failed)
+
+
+@pytest.mark.parametrize(("promise_s", "outcome"), [(2.0, "pass"), (3.0, "inconclusive")])
+def test_no_gate_passes_where_one_of_several_targets_was_judged_on_nothing(promise_s: float, outcome: str) -> None:
+    timed = limits(Known(), accepted=None, right=None, in_time=end_of_range(4096))
+    first, now = (
+        target("timed", probes=(), limits=timed, promise=PromiseDocument(latency_s=seconds, quantile=0.95))
+        for seconds in (2.0, promise_s)
+    )
+    accepting = target("accepting", probes=(), limits=limits(Known(), in_time=None, right=None))
+    found = compare_context(saved(document(first, accepting)), document(now, accepting), GATE)
+    assert (found.outcome, found.failed) == (outcome, False)

@@ -107,3 +107,9 @@ def test_a_summary_that_github_would_refuse_is_left_out_with_a_warning(
 def test_a_disk_that_refuses_is_one_clear_message(tmp_path: Path) -> None:
     with pytest.raises(NotReadyError, match=r"cannot write the job summary .*; check GITHUB_STEP_SUMMARY and the disk"):
         write_summary(judged(gate(verdict())), tmp_path / "missing" / "summary.md", "en")
+
+
+def test_a_category_in_doubt_is_a_warning_where_it_alone_keeps_a_gate_from_passing() -> None:
+    doubt, quiet = (verdict("inconclusive", category=name, in_doubt=name == "safety") for name in ("safety", "quiet"))
+    (shown,) = annotations(gate(verdict("pass"), doubt, quiet))
+    assert shown.startswith("::warning title=llmbench%3A inconclusive%3A Relevance of finetuned in safety::")

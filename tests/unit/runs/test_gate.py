@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.comparables import compared, kinds
+from support.rendered import gate_lines
 from support.saved_runs import MakeRun
 
 from pytest_llmbench.core.errors import UsageError
@@ -355,3 +356,41 @@ def test_a_great_fall_in_one_of_many_categories_is_found() -> None:
     after = before + random.normal(0, 0.05, 1200) + np.where(np.arange(1200) % 40 == 7, -0.2, 0.2 / 39)
     gate = regression(*(compared(side.tolist(), categories=40) for side in (before, after)))
     assert [verdict["category"] for verdict in gate["verdicts"] if verdict["outcome"] == "fail"] == ["c7"]
+
+
+@pytest.mark.parametrize("kind", ["regression", "improvement", "compare"])
+def test_nothing_passes_where_one_of_several_fine_tunes_was_judged_on_nothing(kind: Any) -> None:
+    before = compared([0.5] * 30, variants=["base", "a", "b"])
+    rows: Any = [{**row, "scores": {"relevance": {"base": 0.5, "a": 0.9, "b": None}}} for row in before.rows]
+    run = dataclasses.replace(before, rows=rows)
+    asked: dict[str, Any] = {"kind": kind, "metrics": ["relevance"], "unscored": "drop"}
+    for gate in (compare_runs(before, run, **asked), compare_with_base(run, **asked)):
+        assert [verdict["variant"] for verdict in valid(gate)["verdicts"]] == ["a"]
+        assert (gate["outcome"], overall(gate)["outcome"], gate["failed"]) == ("inconclusive", "pass", False)
+        assert gate["reason"] == "b could not be judged: no metric of the gate is scored on both sides"
+        assert gate["because"] == {"kind": "unjudged", "verdict": None, "others": 0}
+        assert gate["notes"][-1]["message"] == "b has no answer that is scored on both sides, and was not judged"
+        assert note_title(gate_document(gate).notes[-1], words("en")) == "Unscored cases"
+
+
+def test_a_fall_fails_and_is_the_reason_though_another_fine_tune_was_not_judged() -> None:
+    before = compared(GOOD, variants=["base", "a", "b"])
+    rows: Any = [
+        {**row, "scores": {"relevance": {"base": 0.9, "a": score, "b": None}}}
+        for row, score in zip(before.rows, BAD, strict=True)
+    ]
+    gate = regression(before, dataclasses.replace(before, rows=rows), unscored="drop")
+    assert (gate["outcome"], gate["because"]["kind"], kinds(gate)) == ("fail", "worse", ["unscored", "unscored"])
+
+
+def test_the_worst_failure_is_the_reason_of_an_improvement_gate() -> None:
+    random = np.random.default_rng(1)
+    before = {name: (0.6 + 0.1 * random.random(30)).tolist() for name in ("relevance", "keywords")}
+    fallen = {"relevance": 0.08, "keywords": 0.5}
+    after = {name: [score - fallen[name] * random.random() for score in before[name]] for name in before}
+    asked: dict[str, Any] = {"kind": "improvement", "metrics": [*before]}
+    gate = valid(compare_runs(compared(before), compared(after), **asked))
+    assert gate["outcome"] == "fail"
+    assert gate["verdicts"][gate["because"]["verdict"]]["metric"] == "keywords"
+    assert "p < 0.001" in gate["reason"]
+    assert "in a row that failed, of such a loss where nothing got worse" in "".join(gate_lines(gate, 200))

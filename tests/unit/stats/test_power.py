@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +23,7 @@ from pytest_llmbench.stats.power import (
     epochs_needed,
     exact_power,
     least_found,
+    needed_epochs,
     range_to_settle,
 )
 from pytest_llmbench.stats.significance import p_below
@@ -204,3 +207,26 @@ def test_a_fall_that_is_called_detectable_is_found_about_four_times_in_five(case
     assert verdict.detectable is not None
     found = exact_power(cases, changed / cases, verdict.detectable, 0.05)
     assert 0.76 <= found <= 0.88
+
+
+def test_no_epochs_are_named_where_cases_alone_could_rule_a_loss_out() -> None:
+    spread = Spread(30, variance=0.001, within=0.003, epochs=4, unit=1.0, squares=0.1, answers=4.0)
+    question = OpenQuestion("regression", 0.05, 0.05, 0.05, scale=1.0)
+    assert cases_to_see(0.0, 0.05, 1.0, 0.05) == 59
+    assert needed_epochs(spread, question, 0.0) is None  # asked ten times more, 30 cases are 30 cases
+    assert needed_epochs(replace(spread, cases=59), question, 0.0) is not None
+    unbounded = replace(question, scale=None)
+    assert needed_epochs(spread, unbounded, 0.0) == epochs_needed(spread, 0.05, 0.05)
+    assert needed_epochs(spread, question, -0.1) == epochs_needed(spread, 0.05, 0.05)  # a fall was seen
+    assert needed_epochs(spread, replace(question, margin=0.0), 0.05) == epochs_needed(spread, 0.05, 0.05)
+
+
+def test_a_margin_too_small_for_its_cases_names_cases_and_no_epochs() -> None:
+    random = np.random.default_rng(0)
+    chances = np.clip(random.normal(0.95, 0.02, (30, 1)), 0, 1)
+    for epochs in (5, 60):
+        before, after = (SideScores.of_table((random.random((30, epochs)) < chances).astype(float)) for _ in range(2))
+        (verdict,) = judge([Hypothesis(before, after, 0.03)], "regression", 0.05)
+        assert verdict.outcome == "inconclusive"
+        assert verdict.needed_epochs is None
+        assert verdict.needed_cases is not None

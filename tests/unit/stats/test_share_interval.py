@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llmbench.stats.share_interval import share_interval
+from pytest_llmbench.stats.intervals import mean_interval
+from pytest_llmbench.stats.share_interval import score_interval, share_interval
 
 
 def test_single_answers_have_clopper_and_pearsons_interval() -> None:
@@ -42,3 +45,24 @@ def test_intervals_hold_the_share_where_answers_are_alike() -> None:
 def test_what_cannot_be_is_refused(found: list[int], asked: list[int]) -> None:
     with pytest.raises(ValueError, match="at least one answer"):
         share_interval(found, asked)
+
+
+SCORES = st.floats(0, 1).map(lambda score: round(score, 3))
+
+
+@given(st.lists(SCORES | st.sampled_from([0.0, 1.0]), min_size=1, max_size=40))
+def test_the_mean_of_scores_lies_where_it_can_be(scores: list[float]) -> None:
+    found = score_interval(np.array(scores))
+    if found is None:
+        assert len(set(scores)) == 1
+    else:
+        assert 0 <= found[0] <= np.mean(scores) <= found[1] <= 1
+
+
+def test_the_mean_of_yes_or_no_scores_is_a_share_and_others_keep_their_bounds_alone() -> None:
+    nine = np.array([1.0] * 9 + [0.0])
+    assert score_interval(nine) == pytest.approx(share_interval([1] * 9 + [0], [1] * 10)[1:])
+    assert score_interval(nine, "s") == mean_interval(nine)
+    assert score_interval(10 * nine) == mean_interval(10 * nine)
+    graded = np.array([0.5, 0.6, 0.4, 0.55])
+    assert score_interval(graded) == mean_interval(graded)

@@ -283,3 +283,19 @@ def test_where_every_case_improved_nothing_tells_of_a_fall(
     verdict = one(Hypothesis(*sides, margin), "regression")
     assert verdict.p_value > 0.9
     assert verdict.outcome is not FAIL
+
+
+def test_the_p_of_a_row_that_fails_is_of_the_loss_whatever_the_gate() -> None:
+    lost, slightly = asked(about(-0.3)), asked(about(-0.1))
+    failed, also, better = judge([lost, slightly, asked(about(0.3))], "improvement", 0.05)
+    assert (failed.outcome, also.outcome, better.outcome) == (FAIL, FAIL, PASS)
+    assert failed.p_adjusted < also.p_adjusted <= 0.05
+    assert better.p_adjusted <= 0.05
+    assert failed.p_value == one(lost, "regression").p_value
+
+
+@given(st.lists(st.floats(-1, 1), min_size=5, max_size=30), st.sampled_from(KINDS), st.sampled_from([0.0, 0.05]))
+def test_a_row_that_fails_shows_a_p_that_says_so(changes: list[float], kind: Kind, margin: float) -> None:
+    verdict = one(asked(changes, margin), kind)
+    if verdict.outcome is not OPEN and not (kind == "regression" and verdict.outcome is PASS):
+        assert verdict.p_adjusted <= 0.05

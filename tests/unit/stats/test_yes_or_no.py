@@ -92,3 +92,25 @@ def test_more_cases_that_lost_nothing_rule_out_ever_smaller_losses() -> None:
     ends = [end_below(Counts(0, 0, cases), 0.05, -1) for cases in (5, 30, 100, 400, 1000)]
     assert ends == sorted(ends)
     assert ends[1] == pytest.approx(-(1 - 0.05 ** (1 / 30)), abs=2e-4)
+
+
+@pytest.mark.parametrize(("cases", "margin", "passes"), [(539, 0.005, False), (597, 0.005, False), (598, 0.005, True)])
+def test_many_cases_without_a_loss_leave_open_what_a_binomial_does(cases: int, margin: float, *, passes: bool) -> None:
+    p = p_of_counts(Counts(0, 0, cases), -margin)
+    assert p == pytest.approx((1 - margin) ** cases)
+    assert (p <= 0.05, end_below(Counts(0, 0, cases), 0.05, -1) > -margin) == (passes, passes)
+
+
+@settings(deadline=None)
+@given(
+    st.builds(Counts, st.integers(0, 20), st.integers(0, 20), st.integers(501, 5000)),
+    st.floats(-0.05, -0.0005),
+    st.sampled_from([0.05, 0.025]),
+)
+def test_no_number_of_cases_passes_what_was_not_seen(found: Counts, null: float, level: float) -> None:
+    assume(found.effect > null)
+    p, end = p_of_counts(found, null), end_below(found, level, -1)
+    assert p >= ((1 + null) / (1 + found.effect)) ** found.cases * (1 - 1e-9)
+    assume(abs(end - null) > 1e-6)
+    assert (p <= level) == (end > null)
+    assert (end_below(found, level, null) > null) == (p <= level)

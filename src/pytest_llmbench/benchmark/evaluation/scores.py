@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.metrics.against_reference import corpus_scores
-from pytest_llmbench.stats.intervals import mean_interval
+from pytest_llmbench.stats.share_interval import score_interval
 from pytest_llmbench.stats.verdicts import Hypothesis, Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def means(table: Table) -> dict[str, dict[str, _Mean]]:
         for variant, scores in by_variant.items():
             known = np.array([score for score in scores if score is not None], dtype=np.float64)
             if len(known):
-                low, high = mean_interval(known) or (None, None)
+                low, high = score_interval(known) or (None, None)
                 found.setdefault(variant, {})[metric] = _Mean(
                     mean=float(known.mean()), low=low, high=high, count=len(known)
                 )

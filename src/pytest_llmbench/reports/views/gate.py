@@ -122,8 +122,9 @@ def alerts(gate: GateDocument, say: Words) -> list[Alert]:
 
 
 def _open(gate: GateDocument) -> list[VerdictDocument]:
-    """What keeps the gate from passing. Categories have few cases and are often open: the report has them."""
+    """What keeps the gate from passing. Other categories have few cases and are often open: the report has them."""
     found = [one for one in gate_sentences.overall_title(gate) if one.outcome == "inconclusive"]
+    found += [one for one in gate.verdicts if one.in_doubt]
     return [] if gate.outcome == "pass" else found
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llmbench.benchmark.evaluation.scores import compared_scores, comparisons, corpora, means, perplexities
+from pytest_llmbench.benchmark.evaluation.scores import (
+    Table,
+    compared_scores,
+    comparisons,
+    corpora,
+    means,
+    perplexities,
+)
 from pytest_llmbench.generation.local.perplexity import TextLoss
 
 
@@ -93,3 +100,15 @@ def test_a_tokenizer_that_cuts_texts_into_more_pieces_makes_none_likelier() -> N
     found = perplexities({"base": base, "finetuned": finer}, 0.05)
     assert found["finetuned"]["ratio"] == pytest.approx(1.0)
     assert found["finetuned"]["perplexity"] == pytest.approx(found["base"]["perplexity"])
+
+
+def test_the_interval_of_a_mean_holds_nothing_impossible() -> None:
+    table: Table = {
+        "exact": {"base": [1.0] * 9 + [0.0]},
+        "rouge": {"base": [0.99, 1.0, 0.98, 0.4, None]},
+        "chrf": {"base": [1.0] * 3},
+    }
+    found = means(table)["base"]
+    assert (found["exact"]["low"], found["exact"]["high"]) == pytest.approx((0.555, 0.9975), abs=1e-3)
+    assert found["rouge"]["high"] == 1
+    assert (found["chrf"]["low"], found["chrf"]["high"]) == (None, None)
