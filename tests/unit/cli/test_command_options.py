@@ -131,7 +131,7 @@ def test_one_question_is_asked_of_one_actor_however_many_are_set(
 ) -> None:
     asked: list[int] = []
 
-    def opened(_settings: Settings, *, engines: int) -> None:
+    def opened(_settings: Settings, *, engines: int, **_options: object) -> None:
         asked.append(engines)
         raise NotReadyError("nobody answers")
 
