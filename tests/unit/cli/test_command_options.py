@@ -27,8 +27,9 @@ NARROWER = {
     *((command, name) for command in ("compare", "monitor") for name in ("metrics", "margin", "alpha")),
     *(("tune", name) for name in ("vary", "fix", "baseline")),
     *(("context", name) for name in ("compare", "gate")),
+    ("finetune", "quantization"),
 }
-"""Options that mean less than their setting: a part of the gate's, or one entry of a mapping."""
+"""Options that mean less than their setting: a part of the gate's or of its values, or one entry of a mapping."""
 
 
 def options_of(command: str) -> set[str]:
