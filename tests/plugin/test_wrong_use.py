@@ -23,6 +23,18 @@ def test_a_base_or_an_adapter_that_is_not_there(project: Project, options: tuple
     assert project.runs() == []
 
 
+def test_a_session_that_would_judge_the_demo_in_the_projects_place_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project.path / "below").mkdir()
+    monkeypatch.chdir(project.path / "below")
+    settings, prompts = ("--llmbench-config", "../configs/llmbench.yaml"), ("--llmbench-prompts", "../prompts")
+    assert_one_message(project.run("..", *prompts), f"*{project.path}/configs/llmbench.yaml is not read from*below*", 2)
+    assert_one_message(project.run("..", *settings), f"*{project.path}/prompts is not read from*below*", 2)
+    assert project.asked() == []
+    project.run("..", *settings, *prompts).assert_outcomes(passed=6)
+
+
 def test_an_expectation_that_no_metric_gives_is_refused_at_collection(project: Project) -> None:
     suite = project.path / "prompts" / "lights.yaml"
     suite.write_text(suite.read_text().replace("{id: dark,", "{id: dark, expect: {brevitty: 1, tool: 1},"))

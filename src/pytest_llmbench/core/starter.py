@@ -38,6 +38,18 @@ def present(path: Path) -> Path:
     return packaged if packaged.exists() else path
 
 
+def settings_elsewhere(*roots: Path) -> Path | None:
+    """The settings file of a project that the working directory lies in, or that one of the roots is; None at its top.
+
+    Settings, suites, adapters and reports are those of the working directory: run from another folder of a project, the
+    packaged demo would be judged in its place. In a working copy of this project that demo is its own.
+    """
+    if CONFIG.exists():
+        return None
+    folders = (*roots, *Path.cwd().parents)
+    return next((one / CONFIG for one in folders if (one / CONFIG).is_file() and one != starter_folder()), None)
+
+
 def cache_dir() -> Path:
     """The cache folder. It is not created here; everything in it can be deleted and is made again when needed."""
     if chosen := os.environ.get(CACHE_VARIABLE):

@@ -32,6 +32,17 @@ AUTO_ABOVE, AUTO_SIZE = 2000, 1000
 """`benchmark.chunk: auto` makes chunks of this size above so many cases."""
 
 
+def _refuse_suites_elsewhere(settings: Settings, root: Path) -> None:
+    """The packaged suites stand in for a `prompts/` that is nowhere, not for one at the top of the project."""
+    from pytest_llmbench.core.starter import PROMPTS, starter_folder
+
+    if settings.benchmark.prompts != (PROMPTS,) or PROMPTS.exists() or root == starter_folder():
+        return
+    if (root / PROMPTS).is_dir():
+        told = f"{root / PROMPTS} is not read from {Path.cwd()}: the demo's suites would be asked"
+        raise UsageError(f"{told}; run pytest in {root}, or name your suites", names=("benchmark.prompts",))
+
+
 @contextlib.contextmanager
 def ending(session: pytest.Session) -> Iterator[None]:
     """Turns what a user can mend into one message and the exit code that it stands for, and ends the session."""
@@ -72,11 +83,18 @@ class Session:
     def settings(self) -> Settings:
         """Command line over environment over ini file over settings file over defaults."""
         from pytest_llmbench.core.settings import load_settings
-        from pytest_llmbench.core.starter import CONFIG
+        from pytest_llmbench.core.starter import CONFIG, settings_elsewhere
 
         given = options.chosen(self._config, options.CONFIG_FILE)
+        if not given and (unread := settings_elsewhere(self._config.rootpath)):
+            raise UsageError(
+                f"{unread} is not read from {Path.cwd()}, and its suites and adapters are not found from here; run "
+                f"pytest in {unread.parents[1]}, or name a settings file with {options.CONFIG_FILE.flag}"
+            )
         path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
-        return load_settings(path, options.overrides(self._config), os.environ)
+        settings = load_settings(path, options.overrides(self._config), os.environ)
+        _refuse_suites_elsewhere(settings, self._config.rootpath)
+        return settings
 
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
