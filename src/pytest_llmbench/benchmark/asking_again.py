@@ -225,11 +225,14 @@ def confirmed(gate: Mapping[str, Any], sides: Sides, questions: Questions, name:
 
 
 def _note_of_both(gate: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the fall that failed the first gate came again; another in the fresh answers does not confirm it."""
-    fell = gate["verdicts"][gate["because"]["verdict"]]
-    told = {**_named(fell), **{key: f"{fell[key]:.3g}" for key in ("before", "after")}}
+    """Whether a fall that failed the first gate came again; another in the fresh answers does not confirm it."""
     failed = [_named(one) for one in fresh["verdicts"] if one["outcome"] == Outcome.FAIL]
-    if _named(fell) in failed:
+    worst = gate["verdicts"][gate["because"]["verdict"]]
+    fallen = [worst, *(one for one in gate["verdicts"] if one["outcome"] == Outcome.FAIL)]
+    again = next((one for one in fallen if _named(one) in failed), None)
+    fell = worst if again is None else again
+    told = {**_named(fell), **{key: f"{fell[key]:.3g}" for key in ("before", "after")}}
+    if again is not None:
         return gate_note("confirmed", "noted_confirmed", **told)
     if failed:
         other = _named(fresh["verdicts"][fresh["because"]["verdict"]])

@@ -53,7 +53,8 @@ def asked_sha256(case: Case) -> str:
 
 def namesakes(name: str, epoch: int, first: str, second: str) -> UsageError:
     """The refusal of two cases of one name that ask different things; by their names answers are kept and reported."""
+    hidden = " (their messages or tools differ)" if first == second else ""
     return UsageError(
-        f"two cases that ask different things are called {name}, epoch {epoch}: {first} and {second}; "
+        f"two cases that ask different things are called {name}, epoch {epoch}: {first} and {second}{hidden}; "
         "give one of them another id"
     )

@@ -146,7 +146,8 @@ def _power(verdict: VerdictDocument, gate: GateDocument, say: Words) -> str:
 def p_meaning(gate: GateDocument, say: Words) -> str:
     """How p and the interval are to be read."""
     alpha = say.tick(gate.alpha)
-    lost = gate.kind == "improvement" and any(one.outcome == "fail" for one in gate.verdicts)
+    failed = [one.p_adjusted or 0.0 for one in gate.verdicts if one.outcome == "fail"]
+    lost = gate.kind == "improvement" and failed and max(failed) <= gate.alpha  # earlier builds kept the p of a gain
     side = say(_P_OF_FAILED_IMPROVEMENT if lost else _P_SIDES[gate.kind])
     return say(
         "p, {side}, is adjusted for all that is tested here (Holm) and held against alpha {alpha}; the "

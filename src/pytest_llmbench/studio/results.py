@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pytest_llmbench.core.errors import MissingRunError, NotReadyError, UsageError
+from pytest_llmbench.core.records import BASE
 from pytest_llmbench.reports.judgement import is_part
 from pytest_llmbench.runs.averages import in_short
 from pytest_llmbench.runs.folders import RunFolder, saved_runs
@@ -168,7 +169,8 @@ def _some(runs: Sequence[RunFolder]) -> str:
 def _card(run: RunFolder, document: Mapping[str, Any]) -> RunCard:
     typed = run_document(document)
     judged, outcome = typed.judged, None
-    if judged is not None and (judged.kind != "compare" or (judged.verdicts and not is_part(typed))):
+    unjudged = judged is not None and judged.kind == "compare" and judged.against == BASE and is_part(typed)
+    if judged is not None and not unjudged and (judged.kind != "compare" or judged.verdicts):
         outcome = judged.outcome
     return RunCard(
         id=run.title,

@@ -393,4 +393,7 @@ def test_the_worst_failure_is_the_reason_of_an_improvement_gate() -> None:
     assert gate["outcome"] == "fail"
     assert gate["verdicts"][gate["because"]["verdict"]]["metric"] == "keywords"
     assert "p < 0.001" in gate["reason"]
-    assert "in a row that failed, of such a loss where nothing got worse" in "".join(gate_lines(gate, 200))
+    of_a_loss = "in a row that failed, of such a loss where nothing got worse"
+    assert of_a_loss in "".join(gate_lines(gate, 200))
+    earlier = {**gate, "verdicts": [{**one, "p_adjusted": 1.0} for one in gate["verdicts"]]}
+    assert of_a_loss not in "".join(gate_lines(earlier, 200))

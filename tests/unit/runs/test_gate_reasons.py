@@ -25,6 +25,9 @@ def test_the_fine_tune_that_nothing_was_shown_of_is_named(kind: str, word: str) 
     asked: dict[str, Any] = {"kind": kind, "against": "base", "baseline": None}
     told = reason(*shown, *open_, **asked)
     assert told.startswith(f"no {word} of b could be shown from these cases: mine of b went from")
+    of_earlier_builds = {"kind": "not_shown", "verdict": 1, "others": 0}  # the least p of all
+    earlier = reason(*shown, *open_, **asked, because=of_earlier_builds)
+    assert earlier.startswith(f"no {word} could be shown from these cases: keywords of a went from")
     alone = reason(*open_, **asked)
     assert alone.startswith(f"no {word} could be shown from these cases: mine of b went from")
 

@@ -166,12 +166,22 @@ def test_a_part_of_a_run_has_no_verdict_in_the_list_nor_on_its_page(tmp_path: Pa
     assert "A part of " in one
 
 
-def test_a_gate_of_a_part_of_a_run_keeps_its_outcome_in_the_list(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "word", "heading"),
+    [
+        ("regression", "Fail", "regression gate against baseline"),
+        ("compare", "Worse", "WORSE: comparison with baseline"),
+    ],
+)
+def test_a_gate_of_a_part_of_a_run_keeps_its_outcome_in_the_list_and_on_its_page(
+    tmp_path: Path, kind: str, word: str, heading: str
+) -> None:
     document = dict(with_comparison(large_document(12)))
-    gate = document["comparison"] | {"kind": "regression", "against": "baseline", "outcome": "fail", "failed": True}
+    gate = document["comparison"] | {"kind": kind, "against": "baseline", "outcome": "fail", "failed": True}
     saved(tmp_path, "0001_gated", document | {"metadata": document["metadata"] | {"limited": True}, "gate": gate})
     with asked(options(tmp_path)) as client:
-        assert "Fail</span>" in client.get("/compare").text
+        assert f"{word}</span>" in client.get("/compare").text
+        assert heading in client.get("/compare/0001_gated").text
 
 
 def test_an_error_of_several_lines_is_told_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,9 +197,11 @@ class RowEngine:
     def _room(self, rows: int, positions: int) -> Iterator[None]:
         """Inside the block there are slots for rows of so many positions.
 
-        Where memory runs out, half as many rows of this length, or longer ones, are next worked on; shorter ones not.
+        Where memory runs out, half as many rows of this length, or longer ones, are next worked on; of shorter ones as
+        many as take no more.
         """
-        fit = min([self._most, *(count for length, count in self._fits.items() if length <= positions)])
+        known = self._fits.items()
+        fit = min([self._most, *(count * max(length, positions) // positions for length, count in known)])
         # on a CPU a slot takes no memory before it is written to, and steps try the more guesses the more there are
         wanted = fit if self._device.type == "cpu" else min(fit, rows)
         if not wanted <= self._slots.count <= fit or positions > self._slots.capacity:

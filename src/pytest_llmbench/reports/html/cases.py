@@ -23,8 +23,7 @@ PACKED_ABOVE = 2000
 MOST_SHOWN = 20_000
 """Rows of a page: more would open too slowly. The run's results have all of them."""
 _BLOCK_ROWS = 1000
-_SIGNIFICANT_DIGITS = 6
-_ONE_DECIMAL_FROM = 1e5  # so many digits would be fewer
+_ONE_DECIMAL_FROM, _DECIMALS = 100, 3  # as `Words.number` shows a number
 
 
 def case_data(document: RunDocument, say: Words) -> dict[str, Any]:
@@ -134,4 +133,4 @@ def _short(value: float | None) -> float | None:
     """As precise as the page shows it, and no longer."""
     if value is None:
         return None
-    return round(value, 1) if abs(value) >= _ONE_DECIMAL_FROM else float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
+    return round(value, 1 if abs(value) >= _ONE_DECIMAL_FROM else _DECIMALS)

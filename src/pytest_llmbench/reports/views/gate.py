@@ -50,7 +50,7 @@ def gate_report(gate: GateDocument, language: str, document: RunDocument | None 
     """
     say = words(language)
     heading = gate_sentences.heading(gate, say)
-    if document is not None and gate.kind == "compare" and is_part(document):
+    if document is not None and gate.kind == "compare" and gate.against == BASE and is_part(document):
         return Report(_unjudged(say), language, [comparison_section(gate, say, document, Depth.BRIEF)])
     return Report(heading, language, [gate_section(gate, say, document)], alerts(gate, say))
 

@@ -387,6 +387,8 @@ def test_rows_too_long_for_memory_are_answered_fewer_at_once_and_shorter_ones_as
         answered(at, long * 8)
     assert len(answered(at, long * 2)) == 2
     assert at.places == 4
+    answered(at, [[5] * 95])  # which take about as much: as many would run out of memory again
+    assert at.places == 4
     assert [row.tokens for row in answered(at, short)] == [row.tokens for row in alone]
     assert at.places == 8
 
