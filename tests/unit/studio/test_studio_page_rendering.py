@@ -169,8 +169,8 @@ def test_a_part_of_a_run_has_no_verdict_in_the_list_nor_on_its_page(tmp_path: Pa
 @pytest.mark.parametrize(
     ("kind", "word", "heading"),
     [
-        ("regression", "Fail", "regression gate against baseline"),
-        ("compare", "Worse", "WORSE: comparison with baseline"),
+        ("regression", "Fail", "FAIL: regression gate"),
+        ("compare", "Worse", "WORSE: comparison"),
     ],
 )
 def test_a_gate_of_a_part_of_a_run_keeps_its_outcome_in_the_list_and_on_its_page(
