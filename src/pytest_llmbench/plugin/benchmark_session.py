@@ -278,6 +278,7 @@ class BenchmarkSession:
     def _opened(self, settings: Settings, stored: Stored | None = None) -> Backend:
         """Who answers: a plugin's backend, else the model or server that the settings name."""
         from pytest_llmbench.benchmark.main_job import open_backend
+        from pytest_llmbench.generation.local.remembered import RememberedPair
 
         backend: Backend | None = self._config.hook.pytest_llmbench_backend(settings=settings)
         if backend is None:
@@ -285,6 +286,8 @@ class BenchmarkSession:
                 share_devices(self._worker, settings)
             self.progress.say(_loading(settings))
             backend = open_backend(settings, self.planned, stored=stored)
+            if isinstance(backend, RememberedPair):
+                self.progress.say("every answer is stored: no model is loaded")
         return backend
 
 

@@ -142,6 +142,16 @@ def test_several_adapters_and_epochs_have_their_own_rows() -> None:
     assert "<0.001" in said(*lines)
 
 
+def test_a_title_is_wrapped_between_words_while_cells_have_lines_to_spare() -> None:
+    bare = dict.fromkeys(("low", "high", "detectable", "needed_cases", "needed_epochs"))
+    alone = [verdict("pass", name, **bare, n=1, effect=0.0) for name in ("relevance", "keywords")]
+    title = gate_lines(gate(*alone), 80)[3:6]
+    assert [line.split() for line in title[1:]] == [
+        ["Before", "->", "95%"],
+        ["Verdict", "Variant", "Metric", "after", "Change", "interval", "p", "n"],
+    ]
+
+
 NAMES = st.text(min_size=1, max_size=90) | st.sampled_from(["日本語" * 40, "x" * 500, "a\x1b[31mb\u202ec", "é" * 70])
 
 

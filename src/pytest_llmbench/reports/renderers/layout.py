@@ -146,20 +146,26 @@ class Layout:
         yield from self._more(len(table.rows) - self._room.rows)
 
     def _widths(self, table: Table, cells: Sequence[Sequence[Cell]], rows: Sequence[Sequence[str]]) -> list[int] | None:
-        """A number is never broken, a word only where it is long; None where the columns have no room for that."""
-        least, wanted = [], []
+        """A number is never broken, a word only where it is long; None where the columns have no room for that.
+
+        What is spare goes to the words of titles first, then to whole cells, from left to right.
+        """
+        least, titled, wanted = [], [], []
         for place, column in enumerate(table.columns):
             texts = [row[place] for row in rows]
             parts = [part for row, text in zip(cells, texts, strict=True) for part in unbroken(row[place], text)]
             least.append(max(map(cell_len, parts), default=0))
+            titled.append(max(map(cell_len, self._title(column).plain.split()), default=0))
             wanted.append(max(map(cell_len, [*texts, *self._title(column).plain.splitlines()])))
         spare = self._width - _GAP * (len(least) - 1) - sum(least)
         if spare < 0:
             return None
-        widths = []
-        for low, high in zip(least, wanted, strict=True):
-            widths.append(low + min(high - low, spare))
-            spare -= widths[-1] - low
+        widths = [*least]
+        for aims in (titled, wanted):
+            for place, aim in enumerate(aims):
+                more = min(max(aim - widths[place], 0), spare)
+                widths[place] += more
+                spare -= more
         return widths
 
     def _boxed(self, table: Table, *groups: Sequence[Sequence[str]]) -> RichTable:
