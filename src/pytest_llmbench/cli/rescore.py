@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.options import Config, Run, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.options import Config, Run, RunFolder, SettingOption, chosen_settings, settings_file
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
@@ -46,7 +46,7 @@ def rescore_command(
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.benchmark import benchmark_report, with_paths
     from pytest_llmbench.runs.base_comparison import with_comparison
-    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.history import find_run, refuse_output
     from pytest_llmbench.runs.history import save as save_run
     from pytest_llmbench.runs.rescoring import journal_of
     from pytest_llmbench.runs.rescoring import rescore as score_anew
@@ -58,6 +58,11 @@ def rescore_command(
     stored = find_run(run, settings.output.report_dir)
     if stored.is_baseline:
         raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
+    if output:
+        own = Path(metrics_from) if metrics_from else None  # a module's name names no file
+        words = vocabulary or settings.benchmark.vocabulary
+        read = (stored.path, settings_file(config), words, own, *settings.benchmark.prompts)
+        refuse_output(output, read)
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
     document = dict(with_comparison(document))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,24 @@ def saved_runs(report_dir: Path, file: str = RUN_FILE) -> list[RunFolder]:
     found = ((folder, NUMBERED.fullmatch(folder.name)) for folder in (report_dir / "runs").glob("*"))
     runs = [RunFolder(int(match[1]), match[2], folder / file) for folder, match in found if match]
     return sorted((run for run in runs if run.path.is_file()), key=lambda run: (run.number, run.name))
+
+
+def refuse_output(output: Path, read: Iterable[Path | None] = (), name: str = "output") -> None:
+    """See that what is written to `output` replaces nothing that it is made from, and no part of a saved run.
+
+    `read` are files, and folders whose files are read; `name` is the argument that gave the path.
+
+    Raises:
+        UsageError: it would.
+    """
+    place = Path(os.path.realpath(output))  # of links in a circle too, which `resolve` does not bear
+    if {place, place.parent} & {Path(os.path.realpath(path)) for path in read if path}:
+        told = f"{output} would take the place of what is read, or lie among it; choose another path"
+        raise UsageError(told, names=(name,))
+    for folder in place.parents:
+        if NUMBERED.fullmatch(folder.name) and any((folder / file).is_file() for file in (RUN_FILE, CONTEXT_FILE)):
+            told = f"{output} lies in the folder of the saved run {folder.name}, which stays as it is; choose another"
+            raise UsageError(told, names=(name,))
 
 
 def safe_name(name: str) -> str:
