@@ -218,6 +218,36 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
             {"LLMBENCH_GENERATION__SED": "1"},
             "LLMBENCH_GENERATION__SED: unknown variable of the environment; did you mean 'LLMBENCH_GENERATION__SEED'?",
         ),
+        (
+            {"LLMBENCH_LANGUAGE": "fr"},
+            "LLMBENCH_LANGUAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_TEMPERATURE": "0"},
+            ("LLMBENCH_TEMPERATURE: unknown variable of the environment; "
+             "did you mean 'LLMBENCH_GENERATION__TEMPERATURE'?"),
+        ),
+        (
+            {"LLMBENCH_SERVER_URL": "x"},
+            "LLMBENCH_SERVER_URL: unknown variable of the environment; did you mean 'LLMBENCH_SERVER__URL'?",
+        ),
+        (
+            {"LLMBENCH_LOAD__LANGUAGE": "fr"},
+            "LLMBENCH_LOAD__LANGUAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_LANGAGE": "fr"},
+            "LLMBENCH_LANGAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_PORT": "8080"},
+            ("LLMBENCH_PORT: unknown variable of the environment; "
+             "did you mean 'LLMBENCH_SERVING__PORT' or 'LLMBENCH_STUDIO__PORT'?"),
+        ),
+        (
+            {"LLMBENCH_APIKEY": "x"},
+            "LLMBENCH_APIKEY: unknown variable of the environment; did you mean 'LLMBENCH_API_KEY'?",
+        ),
         ({"LLMBENCH_SEED": "x"}, 'LLMBENCH_SEED: generation.seed: "x" is not valid; give a whole number from 0'),
         (
             {"LLMBENCH_METRICS__LATENCY_S": "flase"},
