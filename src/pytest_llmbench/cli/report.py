@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import context_meant, context_text, write_context_file
-from pytest_llmbench.cli.options import Config, Run, RunFolder, reports_folder, settings_file
+from pytest_llmbench.cli.options import Config, ReportDir, Run, reports_folder, settings_file
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def report(
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
     config: Config = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
 ) -> None:
     """Show a saved run, as text or in another format.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.options import Config, Run, RunFolder, SettingOption, chosen_settings, settings_file
+from pytest_llmbench.cli.options import Config, ReportDir, Run, SettingOption, chosen_settings, settings_file
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
@@ -32,12 +32,12 @@ def rescore_command(
     run: Run,
     *,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
-    prompts: Annotated[list[Path] | None, SettingOption("benchmark.prompts", more="; repeatable")] = None,
+    prompts: Annotated[list[str] | None, SettingOption("benchmark.prompts", more="; repeatable")] = None,
     vocabulary: Annotated[Path | None, SettingOption("benchmark.vocabulary")] = None,
     config: Config = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write this file, save no run.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the saved run.")] = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
 ) -> None:
     """Score a run's stored answers anew; no model is loaded.
 
@@ -53,7 +53,7 @@ def rescore_command(
     from pytest_llmbench.runs.storage import write_json
     from pytest_llmbench.runs.typed import run_document
 
-    given = {"report-dir": str(report_dir) if report_dir else None, "prompts": _as_list(prompts)}
+    given = {"report-dir": report_dir, "prompts": prompts and json.dumps(prompts)}
     settings = chosen_settings(config, **given)
     stored = find_run(run, settings.output.report_dir)
     if stored.is_baseline:
@@ -87,10 +87,6 @@ def _scored_anew(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "unscored" if value is None else f"{value:.3f}"
-
-
-def _as_list(paths: list[Path] | None) -> str | None:
-    return json.dumps([str(path) for path in paths]) if paths else None
 
 
 def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | None) -> Judges:

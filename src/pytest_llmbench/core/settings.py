@@ -262,7 +262,8 @@ def _wrong(dotted: str, value: Any, error: ValueError) -> str:
     """What is wrong with a value: what its own check says, or what would have been right."""
     shows = _KEYS[dotted].model_fields[dotted.partition(".")[2]].repr
     for item in error.errors() if isinstance(error, ValidationError) else ():
-        if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
+        named = [part for part in item["loc"] if isinstance(part, str)]  # the others are places in a list
+        if item["type"] == "value_error" and dotted.endswith(f".{named[-1]}"):
             return f"{dotted}: {item['ctx']['error']}"
         if shows and (inside := _fault_inside(dotted, value, item)):
             return inside

@@ -143,3 +143,21 @@ def test_a_question_that_cannot_be_read_is_refused_before_a_model_is_loaded(give
     Path("latin.txt").write_bytes(b"caf\xe9")
     done = _typed(f"query {given} --base no-such-model")
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "1", "--report-dir"),
+        ("compare", "1", "2", "--report-dir"),
+        ("dataset", "check", "rows.jsonl", "--prompts"),
+        ("dataset", "generate", "rows.jsonl", "--output", "new.jsonl", "--prompts"),
+        ("finetune", "rows.jsonl", "--output", "mine", "--prompts"),
+        ("rescore", "1", "--prompts"),
+    ],
+)
+def test_an_empty_path_of_an_option_is_refused(words: tuple[str, ...]) -> None:
+    done = llmbench(*words, "")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {words[-1]}: ")
+    assert ": the path is empty, " in done.stderr

@@ -328,3 +328,25 @@ def test_any_text_is_a_value_or_one_message(key: str, raw: str) -> None:
     except UsageError as error:
         told = str(error)
     assert re.fullmatch(rf"(--option: {key}: .+)?", told)
+
+
+_EMPTY = 'the path is empty, as an unset variable of a shell is; name a file or folder, "." for this one'
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("model.adapters_dir", "benchmark.vocabulary", "output.report_dir", "load.conversations", "load.out"),
+        *("serving.out", "finetune.dataset", "finetune.heldout", "studio.folder"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(key: str) -> None:
+    assert faults_of(None, {key: ("", "-o")}, {}) == [f"-o: {key}: {_EMPTY}"]
+    assert value_at(load_settings(None, {key: (".", "-o")}, {}), key) == Path()
+
+
+def test_none_of_several_paths_is_empty(tmp_path: Path) -> None:
+    given = '["prompts", ""]', "--prompts"
+    assert faults_of(None, {"prompts": given}, {}) == [f"--prompts: benchmark.prompts: {_EMPTY}"]
+    path = write(tmp_path, 'benchmark: {prompts: [prompts, ""]}')
+    assert faults_of(path, {}, {}) == [f"s:1: benchmark.prompts: {_EMPTY}"]
