@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.files import cannot_write, locked
 from pytest_llmbench.generation.completion_store import JOURNAL, OLD_JOURNAL, copy_journal, journal_in
 from pytest_llmbench.runs.result_parts import copy_parts
 from pytest_llmbench.runs.storage import write_json
@@ -174,7 +174,7 @@ def save_files(write: Callable[[Path], object], report_dir: Path, name: str) -> 
         write(folder)
         return finish(folder, name)
     except OSError as error:
-        raise NotReadyError(f"cannot write {folder}: {error.strerror}; free some space") from error
+        raise cannot_write(folder, error, "free some space") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # it is gone already when the run was saved
 
