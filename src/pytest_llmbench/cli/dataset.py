@@ -131,6 +131,7 @@ def _generate(
     from pytest_llmbench.datasets.making import make
     from pytest_llmbench.datasets.record_files import counted
     from pytest_llmbench.datasets.splitting import parse_shares, refuse_earlier_sides, refuse_same_files, split_rows
+    from pytest_llmbench.runs.folders import refuse_output
 
     if not output.name:
         raise UsageError(f"{output} names no file; the rows are written to one", names=("output",))
@@ -141,6 +142,8 @@ def _generate(
         refuse_earlier_sides(output, parts)
     kept = [("the journal", journal)] if wanted.method == "llm" else []
     refuse_same_files(wanted.read(source, suites), [*written, *kept])
+    for _, path in written:
+        refuse_output(path)
     replaced, heldout = _there(path for _, path in written), wanted.heldout
     sides, files = None, {"rows": output}
     order = wanted.order(source, journal, suites)

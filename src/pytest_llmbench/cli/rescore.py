@@ -46,6 +46,7 @@ def rescore_command(
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.benchmark import benchmark_report, with_paths
     from pytest_llmbench.runs.base_comparison import with_comparison
+    from pytest_llmbench.runs.folders import refuse_long_name
     from pytest_llmbench.runs.history import find_run, refuse_output
     from pytest_llmbench.runs.history import save as save_run
     from pytest_llmbench.runs.rescoring import journal_of
@@ -58,18 +59,20 @@ def rescore_command(
     stored = find_run(run, settings.output.report_dir)
     if stored.is_baseline:
         raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
+    name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
     if output:
         own = Path(metrics_from) if metrics_from else None  # a module's name names no file
         words = vocabulary or settings.benchmark.vocabulary
         read = (stored.path, settings_file(config), words, own, *settings.benchmark.prompts)
         refuse_output(output, read)
+    else:
+        refuse_long_name(name)
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
     document = dict(with_comparison(document))
     if output:
         write_json(document, output)
     else:
-        name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
     report = benchmark_report(run_document(document), settings.output.language).without("gate")
     for line in (*_scored_anew(document), "", *terminal_lines(with_paths(report, {"run": output}), report_width())):

@@ -78,6 +78,13 @@ class Session:
         path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
         return load_settings(path, options.overrides(self._config), os.environ)
 
+    def check_name(self) -> None:
+        """Refuse a name that the run cannot be saved under. Raises UsageError."""
+        from pytest_llmbench.runs.folders import refuse_long_name
+
+        if named := options.chosen(self._config, options.SAVE):
+            refuse_long_name(named[0])
+
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tools and their terms."""

@@ -25,6 +25,8 @@ NUMBERED = re.compile(r"(\d{4,})_(.+)")
 """The name of a whole run's folder."""
 
 _PREFIX = "unfinished-"
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, and a number, an ending and the mark of a run made from it stand beside the name."""
 _AT_WORK = "session-"
 
 
@@ -202,6 +204,18 @@ def refuse_output(output: Path, read: Iterable[Path | None] = (), name: str = "o
         if NUMBERED.fullmatch(folder.name) and any((folder / file).is_file() for file in (RUN_FILE, CONTEXT_FILE)):
             told = f"{output} lies in the folder of the saved run {folder.name}, which stays as it is; choose another"
             raise UsageError(told, names=(name,))
+
+
+def refuse_long_name(name: str) -> None:
+    """See that a run can be saved under this name, before it is made.
+
+    Raises:
+        UsageError: no folder could carry it.
+    """
+    length = len(safe_name(name).encode())
+    if length > _LONGEST_NAME:
+        told = f"the name of a run has at most {_LONGEST_NAME} bytes, and {name:.20}… has {length}; give a shorter one"
+        raise UsageError(told, names=("save",))
 
 
 def safe_name(name: str) -> str:

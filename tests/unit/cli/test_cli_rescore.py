@@ -143,3 +143,10 @@ def test_what_is_read_is_not_replaced(place: str) -> None:
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.endswith("(--output)\n")
     assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_name_that_no_folder_can_have_is_refused() -> None:
+    done = llmbench("rescore", "1", "--save", "a" * 300)
+    assert (done.exit_code, done.stdout) == (2, "")
+    told = "the name of a run has at most 200 bytes, and aaaaaaaaaaaaaaaaaaaa… has 300; give a shorter one (--save)"
+    assert done.stderr == f"error: {told}\n"
