@@ -54,7 +54,7 @@ def rescore_command(
     from pytest_llmbench.runs.storage import write_json
     from pytest_llmbench.runs.typed import run_document
 
-    given = {"report-dir": report_dir, "prompts": prompts and json.dumps(prompts)}
+    given = {"report-dir": report_dir, "prompts": json.dumps(prompts) if prompts else None}
     settings = chosen_settings(config, **given)
     stored = find_run(run, settings.output.report_dir)
     if stored.is_baseline:
