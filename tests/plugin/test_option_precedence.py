@@ -132,3 +132,21 @@ def test_a_wrong_setting_is_the_same_message_to_a_test_without_cases(project: Pr
     (project.path / "configs/llmbench.yaml").unlink()
     result.stdout.fnmatch_lines(["!* --llmbench-epochs: generation.epochs:*"])
     result.stdout.no_fnmatch_line("*Traceback*")
+
+
+@pytest.mark.parametrize("ini", [f"[pytest]\n{INI}", f"[pytest]\n{INI}llmbench_seed = 3\n", None])
+def test_a_wrong_value_of_pytests_own_override_names_it(project: Project, ini: str | None) -> None:
+    project.write("test_seed.py", SEED)
+    if ini is None:
+        (project.path / "pytest.ini").unlink(missing_ok=True)
+    else:
+        project.write("pytest.ini", ini)
+    result = project.run_plain("test_seed.py", "-o", "llmbench_seed=abc")
+    assert '-o llmbench_seed: generation.seed: "abc" is not valid' in f"{result.stdout}{result.stderr}"
+
+
+def test_a_wrong_value_of_the_ini_file_names_the_file(project: Project) -> None:
+    project.write("test_seed.py", SEED)
+    project.write("pytest.ini", f"[pytest]\n{INI}llmbench_seed = abc\n")
+    result = project.run_plain("test_seed.py", "-o", "console_output_style=count")
+    assert 'pytest.ini: llmbench_seed: generation.seed: "abc" is not valid' in f"{result.stdout}{result.stderr}"

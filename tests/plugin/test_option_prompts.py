@@ -38,3 +38,9 @@ def test_a_fault_in_a_suite_is_one_message_with_file_and_line(suites: Project) -
     result.stdout.fnmatch_lines(["more.yaml:3:*'promt'*did you mean*prompt*"])
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*pytest_llmbench*")
+
+
+def test_prompts_of_an_empty_variable_of_the_shell_are_refused(suites: Project) -> None:
+    result = suites.run("--llmbench-prompts", "")
+    assert result.ret != 0
+    assert "--llmbench-prompts: benchmark.prompts: the path is empty, " in f"{result.stdout}{result.stderr}"

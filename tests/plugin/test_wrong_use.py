@@ -75,3 +75,12 @@ def test_the_long_names_do_not_mind_what_else_there_is(project: Project) -> None
         "    assert case == 3 and llmbench_answers.case is llmbench_case\n",
     )
     project.run().assert_outcomes(passed=6)
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_name_that_no_folder_can_have_is_refused_before_anything_is_asked(project: Project, workers: str) -> None:
+    project.backend()
+    told = "*the name of a run has at most 200 bytes, and éééééééééééééééééééé… has 202; give a shorter one*"
+    assert_one_message(project.run("--llmbench-save", "é" * 101, "-n", workers), told, 2)
+    assert project.runs() == []
+    project.run("--llmbench-save", "é" * 100).assert_outcomes(passed=6)

@@ -13,6 +13,8 @@ from pytest_llmbench.generation.backend import ALONE, OutOfMemoryError
 if TYPE_CHECKING:
     from pytest_llmbench.generation.backend import Backend
 
+NOT_UTF8 = "the question is not UTF-8; write it in that encoding"
+
 Heard = Callable[[str], None]
 
 
@@ -29,8 +31,12 @@ def question(text: str, system: str | None) -> Case:
     """A case that asks one question.
 
     Raises:
-        UsageError: the question is empty.
+        UsageError: the question is empty, or has bytes of another encoding, which Python keeps as half characters.
     """
+    try:
+        f"{text}{system or ''}".encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(NOT_UTF8) from error
     if not text.strip():
         raise UsageError("the question is empty; write it as the argument, or give - and write it on standard input")
     turns = [{"role": "system", "content": system}] if system else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import signal
@@ -49,6 +50,17 @@ _REFUSALS = frozenset(
 class _Commands(TyperGroup):
     """Commands that end with one line, not a traceback, when the user is wrong or stops them."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the line that was typed; what the system refuses is told here, since a mere --help may not be written."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            with contextlib.suppress(OSError):  # standard error may be full as well
+                typer.echo(f"error: {error.filename or 'standard output, or an open file'}: {error.strerror}", err=True)
+            sys.exit(NotReadyError.exit_code)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was typed."""
         try:
@@ -56,11 +68,6 @@ class _Commands(TyperGroup):
         except LLMBenchError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
-        except OSError as error:
-            if error.errno not in _REFUSALS:
-                raise
-            typer.echo(f"error: {error.filename or 'a file'}: {error.strerror}", err=True)
-            raise typer.Exit(NotReadyError.exit_code) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
             raise typer.Exit(EXIT_BY_SIGNAL + signal.SIGINT) from error

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.options import Config, Run, RunFolder, chosen_settings
+from pytest_llmbench.cli.options import Config, ReportDir, Run, chosen_settings, settings_file
 from pytest_llmbench.cli.rescore import METRICS_FROM_HELP, add_metrics_from
 from pytest_llmbench.cli.terminal import AnswerCount
 from pytest_llmbench.core.errors import LLMBenchError, UsageError
@@ -36,7 +36,7 @@ def baseline(
     ] = False,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
     config: Config = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
 ) -> None:
     """Write a run's baseline, small enough to commit.
 
@@ -44,10 +44,12 @@ def baseline(
     seed, and saved as a run of its own: of several tries the best is also the luckiest, and would let equal ones fail.
     Exit code 2 when the model, its adapter or the suites are not as they were.
     """
-    from pytest_llmbench.runs.baseline import write_baseline
-    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.baseline import refuse_other_file, write_baseline
+    from pytest_llmbench.runs.history import find_run, refuse_output
 
-    settings = chosen_settings(config, **{"report-dir": str(report_dir) if report_dir else None})
+    settings = chosen_settings(config, **{"report-dir": report_dir})
+    refuse_output(output, (settings_file(config),))
+    refuse_other_file(output)
     accepted = find_run(run, settings.output.report_dir)
     document, name = accepted.document, accepted.name
     if accepted.is_baseline or as_measured:

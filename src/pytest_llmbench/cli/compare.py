@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import compare_contexts, context_meant
-from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, ReportDir, SettingOption, chosen_settings
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
@@ -37,7 +37,7 @@ def compare(  # noqa: PLR0913  # one argument an option
         typer.Option(help="End with exit code 1 when a run is worse, or open and gate.inconclusive is fail."),
     ] = None,
     config: Config = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
     as_json: Json = False,
 ) -> None:
     """Hold runs against a baseline, case by case.
@@ -53,9 +53,7 @@ def compare(  # noqa: PLR0913  # one argument an option
             f"--margin {margin}: a mere comparison shows every change and has no margin; add --fail-on regression, "
             "where a fall up to it does not count, or leave it out"
         )
-    settings = chosen_settings(
-        config, margin=margin, alpha=alpha, **{"report-dir": str(report_dir) if report_dir else None}
-    )
+    settings = chosen_settings(config, margin=margin, alpha=alpha, **{"report-dir": report_dir})
     if _compared_contexts((baseline, *runs), settings, fail_on, as_json=as_json, cases=metrics or variant):
         return
     sides = [find_run(name, settings.output.report_dir).comparable for name in (baseline, *runs)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pytest_llmbench.cli.options import Config, Json, Language, SettingOption, chosen_settings
+from pytest_llmbench.cli.options import Config, Json, Language, SettingOption, chosen_settings, settings_file
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import write_text
@@ -69,8 +69,11 @@ def compare_training(
 
     Duration, loss, accuracy and speed in one table, their curves, and answers to the same questions.
     """
+    from pytest_llmbench.datasets.splitting import refuse_same_files
     from pytest_llmbench.finetune.comparison import read_trainings
+    from pytest_llmbench.models.adapters import TRAINING_RECORD
     from pytest_llmbench.reports.charts.training_comparison import draw_comparison
+    from pytest_llmbench.runs.history import refuse_output
 
     if shown.output is not None and shown.as_format is None:
         raise UsageError("--output is the file of --format; give --format text, markdown or html too")
@@ -79,6 +82,12 @@ def compare_training(
     settings = chosen_settings(config, asked, shown)
     language = settings.output.language
     trainings = read_trainings(adapters)
+    read = (*(folder / TRAINING_RECORD for folder in adapters), settings_file(config))
+    for name, file in (("png", png), ("output", shown.output)):
+        if file is not None:
+            refuse_output(file, read, name)
+    if png is not None and shown.output is not None:
+        refuse_same_files([("--png", png)], [("--output", shown.output)])
     if png is not None:
         draw_comparison(trainings, png, language)
         typer.echo(png, err=True)

@@ -88,6 +88,8 @@ def context(
     settings = settings_of_targets(config, prompts, limits, kept, servers=server or [], models=server_model or [])
     from pytest_llmbench.cli.context_run import run
     from pytest_llmbench.context.session import refuse_gate_alone
+    from pytest_llmbench.runs.folders import refuse_long_name
 
+    refuse_long_name(kept.save)
     refuse_gate_alone(limits.gate or "off", settings.gate.baseline)
     run(settings, kept.save, resume=kept.resume, as_json=as_json)

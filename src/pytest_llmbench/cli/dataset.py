@@ -31,9 +31,7 @@ _FAULTY = 1
 File = Annotated[Path, typer.Argument(metavar="FILE", help="Rows: .jsonl, .csv or .json.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed makes the same files.")]
 Shares = Annotated[str, typer.Option(metavar="TRAIN/VAL/TEST", help="Percentages of the sides.")]
-Prompts = Annotated[
-    list[Path] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
-]
+Prompts = Annotated[list[str] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")]
 Vocabulary = Annotated[Path | None, SettingOption("benchmark.vocabulary")]
 _DEFAULT_SHARES = "80/10/10"
 
@@ -133,16 +131,19 @@ def _generate(
     from pytest_llmbench.datasets.making import make
     from pytest_llmbench.datasets.record_files import counted
     from pytest_llmbench.datasets.splitting import parse_shares, refuse_earlier_sides, refuse_same_files, split_rows
+    from pytest_llmbench.runs.folders import refuse_output
 
     if not output.name:
         raise UsageError(f"{output} names no file; the rows are written to one", names=("output",))
-    suites = _suites(chosen_settings(config), wanted.prompts, wanted.vocabulary)
+    suites = _suites(_settings(config, wanted.prompts), wanted.prompts, wanted.vocabulary)
     parts, journal = parse_shares(wanted.shares), output.with_name(f"{output.stem}.journal")
     written = wanted.written(output, parts)
     if wanted.split:
         refuse_earlier_sides(output, parts)
     kept = [("the journal", journal)] if wanted.method == "llm" else []
     refuse_same_files(wanted.read(source, suites), [*written, *kept])
+    for _, path in written:
+        refuse_output(path)
     replaced, heldout = _there(path for _, path in written), wanted.heldout
     sides, files = None, {"rows": output}
     order = wanted.order(source, journal, suites)
@@ -235,7 +236,7 @@ def _check(
     from pytest_llmbench.datasets.files import check_dataset
     from pytest_llmbench.datasets.record_files import reading
 
-    settings = chosen_settings(config)
+    settings = _settings(config, prompts)
     cases = _suites(settings, prompts, vocabulary).cases()
     with _ended_by_signals(), dataset_progress() as on_progress:
         progress = reading(file, on_progress, "checking")
@@ -296,12 +297,16 @@ class _Suites:
         return load_cases(self.paths, load_vocabulary(present(self.vocabulary))) if self.paths else ()
 
 
-def _suites(settings: Settings, prompts: Sequence[Path] | None, vocabulary: Path | None) -> _Suites:
-    """The given ones over those of the settings."""
+def _settings(config: Path | None, prompts: Sequence[str] | None) -> Settings:
+    return chosen_settings(config, prompts=json.dumps(prompts) if prompts else None)
+
+
+def _suites(settings: Settings, prompts: Sequence[str] | None, vocabulary: Path | None) -> _Suites:
+    """Those of the settings; where they were given as options, none of them may be absent."""
     from pytest_llmbench.cases.suites import existing_suites
 
     usual = settings.benchmark
-    return _Suites(prompts or existing_suites(usual.prompts), vocabulary or usual.vocabulary)
+    return _Suites(usual.prompts if prompts else existing_suites(usual.prompts), vocabulary or usual.vocabulary)
 
 
 @contextlib.contextmanager

@@ -102,7 +102,7 @@ class _Conduct:
     """What is refused, gone on with, kept and replaced."""
 
     prompts: Annotated[
-        list[Path] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
+        list[str] | None, SettingOption("benchmark.prompts", more="; no row may come near one; repeatable")
     ] = None
     strict: Annotated[bool, typer.Option("--strict", help="Refuse rows that come near to a suite.")] = False
     force: Annotated[bool, typer.Option("--force", help="Try what the memory estimate forbids.")] = False
@@ -137,7 +137,7 @@ def finetune_command(
     from pytest_llmbench.finetune.finetune import finetune as run
     from pytest_llmbench.finetune.sft import TrainingStopped, Watch
 
-    settings = chosen_settings(config, source, form)
+    settings = chosen_settings(config, source, form, prompts=json.dumps(conduct.prompts) if conduct.prompts else None)
     request = _request(dataset, output, settings, source, training, conduct)
     request = dataclasses.replace(request, config=config, journal=conduct.journal)
     check_files(request)  # before the journal is opened
@@ -200,7 +200,7 @@ def _request(
         compute_dtype=form.compute_dtype,
         device_map=form.device_map,
         changes=training.changes() | ({"quantization": quantization} if quantization else {}),
-        suites=tuple(conduct.prompts or existing_suites(benchmark.prompts)),
+        suites=benchmark.prompts if conduct.prompts else existing_suites(benchmark.prompts),
         vocabulary=benchmark.vocabulary if benchmark.vocabulary.is_file() else None,
         overwrite=conduct.overwrite,
         resume=conduct.resume,

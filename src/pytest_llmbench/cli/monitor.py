@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pytest_llmbench.cli.compare import listed_metrics
-from pytest_llmbench.cli.options import RUN_HELP, Config, Json, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.options import RUN_HELP, Config, Json, ReportDir, SettingOption, chosen_settings
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
     alpha: Annotated[str | None, SettingOption("gate.alpha", text="chance of any false alarm, over all looks")] = None,
     fail_on: Annotated[Literal["regression"] | None, typer.Option(help="End with exit code 1 on an alarm.")] = None,
     config: Config = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
     as_json: Json = False,
 ) -> None:
     """Watch many runs against one baseline.
@@ -45,7 +45,7 @@ def monitor_command(  # noqa: PLR0913  # one argument an option
     from pytest_llmbench.runs.history import find_run
     from pytest_llmbench.runs.monitoring import monitor as watch
 
-    given = {"margin": margin, "alpha": alpha, "report-dir": str(report_dir) if report_dir else None}
+    given = {"margin": margin, "alpha": alpha, "report-dir": report_dir}
     settings = chosen_settings(config, **given)
     gate, folder = settings.gate, settings.output.report_dir
     before = find_run(baseline, folder).comparable

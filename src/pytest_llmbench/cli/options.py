@@ -241,12 +241,9 @@ def _given(group: Any) -> Iterator[tuple[str, str]]:
             yield key, "true" if value is True else str(value)
 
 
-RunFolder = Annotated[Path | None, SettingOption("output.report_dir")]
-
-
-def reports_folder(given: Path | None, config: Path | None) -> Path:
+def reports_folder(given: str | None, config: Path | None) -> Path:
     """The folder of reports and runs: the given one, else that of the settings."""
-    return given or chosen_settings(config).output.report_dir
+    return chosen_settings(config, **{"report-dir": given}).output.report_dir
 
 
 def context_settings(command: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pytest_llmbench.cli.options import (
     SettingOption,
     chosen_settings,
 )
-from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.records import Completion
@@ -58,7 +58,7 @@ def query(
     from pytest_llmbench.benchmark.query import answering, ask
     from pytest_llmbench.benchmark.query import question as case_of
 
-    case = case_of(sys.stdin.read() if question == _STDIN else question, form.system)
+    case = case_of(_read_question() if question == _STDIN else question, form.system)
     live = form.stream and not as_json
     who = functools.partial(answering, both=form.both)
     backend = open_backend(settings, engines=1, hear_variants=who)  # and no engine that nobody asks
@@ -98,6 +98,17 @@ _THOUGHT_ONLY = (
     "[it thought and did not come to its answer: set generation.max_reasoning_tokens, or model.template_arguments: "
     "{enable_thinking: false}; --json shows what it thought]"
 )
+
+
+def _read_question() -> str:
+    from pytest_llmbench.benchmark.query import NOT_UTF8
+
+    if sys.stdin is None:  # it was closed by who started us
+        raise UsageError("standard input is closed; write the question as the argument, or into standard input")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(NOT_UTF8) from error
 
 
 def _say(piece: str) -> None:

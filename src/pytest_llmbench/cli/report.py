@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pytest_llmbench.cli.context_runs import context_meant, context_text, write_context_file
-from pytest_llmbench.cli.options import Config, Run, RunFolder, reports_folder
+from pytest_llmbench.cli.options import Config, ReportDir, Run, reports_folder, settings_file
 from pytest_llmbench.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,19 +30,24 @@ def report(
     as_format: Annotated[Format, typer.Option("--format", help="What to make of it.")] = "text",
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to this file instead.")] = None,
     config: Config = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
 ) -> None:
     """Show a saved run, as text or in another format.
 
     A baseline holds no answers: its scores are shown as text or JSON only.
     """
-    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.history import find_run, refuse_output
 
     folder = reports_folder(report_dir, config)
     if context := context_meant(run, folder):
+        if output is not None:
+            refuse_output(output, (context.path, settings_file(config)))
         _show_context(context, as_format, output, language)
         return
-    found = _judged(find_run(run, folder))
+    found = find_run(run, folder)
+    if output is not None:
+        refuse_output(output, (found.path, settings_file(config)))
+    found = _judged(found)
     language = language or _own_language(found.document)
     if as_format in _FILES:
         file = _file_for(as_format, output)

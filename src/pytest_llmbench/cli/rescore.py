@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pytest_llmbench.cli.options import Config, Run, RunFolder, SettingOption, chosen_settings
+from pytest_llmbench.cli.options import Config, ReportDir, Run, SettingOption, chosen_settings, settings_file
 from pytest_llmbench.cli.terminal import report_width
 from pytest_llmbench.core.errors import UsageError
 
@@ -32,12 +32,12 @@ def rescore_command(
     run: Run,
     *,
     metrics_from: Annotated[str | None, typer.Option(metavar="FILE.py|MODULE", help=METRICS_FROM_HELP)] = None,
-    prompts: Annotated[list[Path] | None, SettingOption("benchmark.prompts", more="; repeatable")] = None,
+    prompts: Annotated[list[str] | None, SettingOption("benchmark.prompts", more="; repeatable")] = None,
     vocabulary: Annotated[Path | None, SettingOption("benchmark.vocabulary")] = None,
     config: Config = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write this file, save no run.")] = None,
     save: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the saved run.")] = None,
-    report_dir: RunFolder = None,
+    report_dir: ReportDir = None,
 ) -> None:
     """Score a run's stored answers anew; no model is loaded.
 
@@ -46,25 +46,33 @@ def rescore_command(
     from pytest_llmbench.reports.renderers.terminal import terminal_lines
     from pytest_llmbench.reports.views.benchmark import benchmark_report, with_paths
     from pytest_llmbench.runs.base_comparison import with_comparison
-    from pytest_llmbench.runs.history import find_run
+    from pytest_llmbench.runs.folders import refuse_long_name
+    from pytest_llmbench.runs.history import find_run, refuse_output
     from pytest_llmbench.runs.history import save as save_run
     from pytest_llmbench.runs.rescoring import journal_of
     from pytest_llmbench.runs.rescoring import rescore as score_anew
     from pytest_llmbench.runs.storage import write_json
     from pytest_llmbench.runs.typed import run_document
 
-    given = {"report-dir": str(report_dir) if report_dir else None, "prompts": _as_list(prompts)}
+    given = {"report-dir": report_dir, "prompts": json.dumps(prompts) if prompts else None}
     settings = chosen_settings(config, **given)
     stored = find_run(run, settings.output.report_dir)
     if stored.is_baseline:
         raise UsageError(f"{run}: a baseline holds no answers; give the run that it was made from")
+    name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
+    if output:
+        own = Path(metrics_from) if metrics_from else None  # a module's name names no file
+        words = vocabulary or settings.benchmark.vocabulary
+        read = (stored.path, settings_file(config), words, own, *settings.benchmark.prompts)
+        refuse_output(output, read)
+    else:
+        refuse_long_name(name)
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
     document = dict(with_comparison(document))
     if output:
         write_json(document, output)
     else:
-        name = save or f"rescored-{_NUMBER.sub('', stored.name)}"
         output = save_run(document, settings.output.report_dir, name, journal) / "run.json"
     report = benchmark_report(run_document(document), settings.output.language).without("gate")
     for line in (*_scored_anew(document), "", *terminal_lines(with_paths(report, {"run": output}), report_width())):
@@ -82,10 +90,6 @@ def _scored_anew(document: Mapping[str, Any]) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "unscored" if value is None else f"{value:.3f}"
-
-
-def _as_list(paths: list[Path] | None) -> str | None:
-    return json.dumps([str(path) for path in paths]) if paths else None
 
 
 def _judges(settings: Settings, vocabulary: Path | None, metrics_from: str | None) -> Judges:

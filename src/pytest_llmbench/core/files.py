@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import stat
@@ -12,6 +13,8 @@ from pathlib import Path
 from pytest_llmbench.core.errors import NotReadyError, UsageError
 
 WRITE_ELSEWHERE = "free some space or choose another folder"
+_MAKE_ROOM = "free some space"
+_NOT_ALLOWED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _DESCRIPTORS = (Path("/dev"), Path("/dev/fd"))
 _WRITABLE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
@@ -92,7 +95,13 @@ def cannot_write(
     `names` are the settings and arguments that the `remedy` speaks of.
     """
     reason = os.strerror(error.errno) if error.errno else error  # libraries put their own words into strerror
-    return NotReadyError(f"cannot write {path}: {reason}; {remedy}", names=names)
+    return NotReadyError(f"cannot write {path}: {reason}; {fitting(remedy, error)}", names=names)
+
+
+def fitting(remedy: str, error: Exception) -> str:
+    """A remedy that begins with freeing space, as it is where the disk is full; space gives no leave to write."""
+    refused = getattr(error, "errno", None) in _NOT_ALLOWED
+    return remedy.replace(_MAKE_ROOM, "make the folder writable") if refused else remedy
 
 
 class InUseError(UsageError):

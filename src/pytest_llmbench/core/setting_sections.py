@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_serializer, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, field_serializer, field_validator
 
 from pytest_llmbench.core.starter import PROMPTS, VOCABULARY
 
@@ -24,6 +24,18 @@ KvType = Literal["f16", "bf16", "fp8", "q8_0", "q4_0"]
 _Auto = Literal["auto"]
 _Count = Annotated[int, Field(ge=1)]
 _Text = Annotated[str, Field(min_length=1)]
+
+
+def _named(path: object) -> object:
+    """A path as it was given. Raises ValueError for an empty text, which would mean the current folder."""
+    if isinstance(path, str) and not path.strip():
+        raise ValueError(
+            'the path is empty, as an unset variable of a shell is; name a file or folder, "." for this one'
+        )
+    return path
+
+
+_Path = Annotated[Path, BeforeValidator(_named)]
 _SECRET = re.compile(r"(?:^|_)(?:api_?key|secret|password|authorization|(?:access|auth|bearer)_token)$", re.IGNORECASE)
 ReferenceMetric = Literal[
     "bleu",
@@ -89,7 +101,7 @@ class ModelSettings(_Section):
         description="LoRA folder, or several; auto: the newest that fits the base; none: the base alone",
         json_schema_extra=_shown("adapter", "PATH|auto|none"),
     )
-    adapters_dir: Path = Field(default=Path("adapters"), description="folder in which auto looks for adapters")
+    adapters_dir: _Path = Field(default=Path("adapters"), description="folder in which auto looks for adapters")
     engine: Literal["transformers", "llamacpp", "vllm"] = Field(
         default="transformers",
         description="what runs the model here: transformers, llamacpp (a GGUF file) or vllm",
@@ -192,13 +204,13 @@ class GenerationSettings(_Section):
 class BenchmarkSettings(_Section):
     """What is asked."""
 
-    prompts: tuple[Path, ...] = Field(
+    prompts: tuple[_Path, ...] = Field(
         default=(PROMPTS,),
         min_length=1,
         description="suites (.yaml, .json), .jsonl and .csv files, and folders of these",
         json_schema_extra=_shown("prompts", "PATH"),
     )
-    vocabulary: Path = Field(default=VOCABULARY, description="the tools and their terms")
+    vocabulary: _Path = Field(default=VOCABULARY, description="the tools and their terms")
     categories: tuple[_Text, ...] | None = Field(
         default=None, description="only these categories, such as [tool_routing]; null: all"
     )
@@ -265,7 +277,7 @@ with warnings.catch_warnings():
     class OutputSettings(_Section):
         """What is written, and where."""
 
-        report_dir: Path = Field(
+        report_dir: _Path = Field(
             default=Path("reports"),
             description="folder of reports and runs",
             json_schema_extra=_shown("report-dir", "DIR"),
@@ -458,7 +470,7 @@ class LoadSettings(_Section):
         json_schema_extra=_shown(metavar="S"),
     )
     jitter: float = Field(default=0.2, ge=0, le=1, description="a cooldown varies by up to this share")
-    conversations: Path | None = Field(
+    conversations: _Path | None = Field(
         default=None,
         description='.jsonl of chats, {"messages": [...]} a line; null: the suites\' prompts',
         json_schema_extra=_shown(metavar="FILE"),
@@ -508,7 +520,7 @@ class LoadSettings(_Section):
     require_users: _Count | None = Field(
         default=None, description="fail unless so many users are surely held", json_schema_extra=_shown("require-users")
     )
-    out: Path = Field(
+    out: _Path = Field(
         default=Path("configs/model_limits.json"),
         description="file of the limits found",
         json_schema_extra=_shown(metavar="FILE"),
@@ -726,7 +738,7 @@ class ServingSettings(_Section):
     endpoints: dict[_Text, TargetSettings] = Field(
         default={}, description="where models are served, such as {medium: {url: http://127.0.0.1:8000/v1}}"
     )
-    out: Path = Field(
+    out: _Path = Field(
         default=Path("serving"),
         description="folder of the generated files, one below it a model",
         json_schema_extra=_shown(metavar="DIR"),
@@ -741,8 +753,8 @@ class ServingSettings(_Section):
 class FinetuneSettings(_Section):
     """The short training of `pytest -m finetune`, and what it must reach. Base and quantization are the model's."""
 
-    dataset: Path = Field(default=Path("data/train.jsonl"), description="rows that are trained on")
-    heldout: Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
+    dataset: _Path = Field(default=Path("data/train.jsonl"), description="rows that are trained on")
+    heldout: _Path = Field(default=Path("data/heldout.jsonl"), description="rows that base and fine-tune answer")
     tools: tuple[_Text, ...] | None = Field(
         default=("volume_up", "volume_down", "get_weather", "set_timer", "play_music", "open_app"),
         description="only rows of these tools, so that few steps teach them; null: all rows",
@@ -771,7 +783,7 @@ class StudioSettings(_Section):
         description="address it listens on; any but this machine's own asks for a token in LLMBENCH_STUDIO_TOKEN",
     )
     port: Annotated[int, Field(ge=0, le=65535)] = Field(default=8400, description="its port; 0 takes a free one")
-    folder: Path | None = Field(
+    folder: _Path | None = Field(
         default=None,
         description="folder of its datasets and jobs; null: studio in the folder of reports",
         json_schema_extra=_shown(metavar="DIR"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,17 @@ _KEYS: Mapping[str, type[BaseModel]] = {
     if isinstance(section := field.annotation, type) and issubclass(section, BaseModel)
     for key in section.model_fields
 }
+_PREFIX = "LLMBENCH_"
+
+
+def _long_form(key: str) -> str:
+    """The variable that gives a setting, whether it has an option or not."""
+    return f"{_PREFIX}{key.upper().replace('.', '__')}"
+
+
 _VARIABLES: Mapping[str, str] = {
-    **{f"LLMBENCH_{option.upper().replace('-', '_')}": key for option, key in OPTIONS.items()},
-    **{f"LLMBENCH_{key.upper().replace('.', '__')}": key for key in _KEYS},
+    **{f"{_PREFIX}{option.upper().replace('-', '_')}": key for option, key in OPTIONS.items()},
+    **{_long_form(key): key for key in _KEYS},
     "LLMBENCH_NO_CACHE": "generation.cache",
 }
 _OPPOSITE = "LLMBENCH_NO_CACHE"
@@ -135,7 +143,7 @@ def load_settings(
 def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for variable, raw in sorted(environ.items()):
-        if not variable.startswith("LLMBENCH_") or variable in RESERVED or not raw.strip():
+        if not variable.startswith(_PREFIX) or variable in RESERVED or not raw.strip():
             continue
         if variable == _OPPOSITE and raw.strip().lower() in _FALSE:
             continue
@@ -143,14 +151,31 @@ def _from_environment(environ: Mapping[str, str], faults: Faults) -> dict[str, t
         if variable == _RESUME:
             faults.add(f"{variable}: a run is resumed on the command line alone; unset this variable")
         elif key is None:
-            names = _VARIABLES if "__" in variable else [name for name in _VARIABLES if "__" not in name]
-            faults.add(f"{variable}: unknown variable of the environment; {suggestion(variable, names)}")
+            faults.add(f"{variable}: unknown variable of the environment; {_variable_meant(variable)}")
         elif key in found:
             faults.add(f"{variable}: {key} is also given by {found[key][1]}; keep one of them")
         else:
             turned = variable == _OPPOSITE and raw.strip().lower() in _TRUE
             found[key] = "false" if turned else raw, variable
     return found
+
+
+def _variable_meant(variable: str) -> str:
+    """What to write for an unknown variable: the nearest one, or where a setting has no short one its long form."""
+    meant = {name.removeprefix(_PREFIX): [name] for name in (*_VARIABLES, *RESERVED)}  # all are near by the prefix
+    for key in _KEYS:
+        for name in (key.partition(".")[2].upper(), key.upper().replace(".", "_")):
+            if f"{_PREFIX}{name}" not in _VARIABLES:
+                meant.setdefault(name, []).append(_long_form(key))
+    word = variable.removeprefix(_PREFIX)
+    own = word.rpartition("__")[2]  # in another section than was written
+    near = nearest(own if own in meant else word, meant)
+    shorts = (name for name in _VARIABLES if "__" not in name)
+    return f"did you mean {_either(meant[near])}?" if near else f"choose from {', '.join(shorts)}"
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
 
 
 def _from_text(dotted: str, raw: str) -> Any:
@@ -237,7 +262,8 @@ def _wrong(dotted: str, value: Any, error: ValueError) -> str:
     """What is wrong with a value: what its own check says, or what would have been right."""
     shows = _KEYS[dotted].model_fields[dotted.partition(".")[2]].repr
     for item in error.errors() if isinstance(error, ValidationError) else ():
-        if item["type"] == "value_error" and dotted.endswith(f".{item['loc'][-1]}"):
+        named = [part for part in item["loc"] if isinstance(part, str)]  # the others are places in a list
+        if item["type"] == "value_error" and dotted.endswith(f".{named[-1]}"):
             return f"{dotted}: {item['ctx']['error']}"
         if shows and (inside := _fault_inside(dotted, value, item)):
             return inside

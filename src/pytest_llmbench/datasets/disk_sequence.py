@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Generic, Self, TypeVar, overload
 
 from pytest_llmbench.core.errors import NotReadyError
+from pytest_llmbench.core.files import fitting
 
 _CACHE_KIB = 32 * 1024  # of the hashes; beyond, they are looked up on disk
 
@@ -138,6 +139,5 @@ def full_folder(error: Exception) -> NotReadyError:
     """The error that tells what the temporary folder refused, and what to do."""
     folder = tempfile.tempdir or "the temporary folder"  # it has no name where none can be written to
     reason = getattr(error, "strerror", None) or error
-    return NotReadyError(
-        f"cannot keep rows in {folder} ({reason}); free some space, or set TMPDIR to a folder with more"
-    )
+    remedy = fitting("free some space, or set TMPDIR to a folder with more", error)
+    return NotReadyError(f"cannot keep rows in {folder} ({reason}); {remedy}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.files import fitting, write_text
 
 _STATE = "llmbench_checkpoint.json"
 _PREFIX = "checkpoint-"
@@ -44,7 +44,8 @@ def whole_checkpoint(folder: Path) -> Iterator[None]:
         if reason is None:
             raise
         earlier = newest_checkpoint(folder.parent)
-        kept = f"; {earlier.name} is whole: free some space and resume from it" if earlier else "; free some space"
+        remedy = fitting("free some space", error)
+        kept = f"; {earlier.name} is whole: {remedy} and resume from it" if earlier else f"; {remedy}"
         names = ("resume",) if earlier else ()
         raise NotReadyError(f"cannot write the checkpoint {folder}: {reason}{kept}", names=names) from error
     finally:

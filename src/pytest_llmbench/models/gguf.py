@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
-from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.files import fitting, locked
 from pytest_llmbench.core.locale import N_
 from pytest_llmbench.core.starter import cache_dir
 from pytest_llmbench.models.hashing import file_hash
@@ -406,6 +406,5 @@ def _needs_local_extra() -> NotReadyError:
 
 
 def _no_room(folder: Path, error: Exception) -> NotReadyError:
-    return NotReadyError(
-        f"cannot write the converted model {folder}: {error}; free some space or set LLMBENCH_CACHE_DIR to another disk"
-    )
+    remedy = fitting("free some space or set LLMBENCH_CACHE_DIR to another disk", error)
+    return NotReadyError(f"cannot write the converted model {folder}: {error}; {remedy}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import ModelError, NotReadyError
-from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.files import fitting, locked
 from pytest_llmbench.core.starter import cache_dir
 from pytest_llmbench.models.gguf import check_magic, read_metadata, tokenizer_of
 from pytest_llmbench.models.hashing import file_hash
@@ -107,7 +107,7 @@ def _read_into(gguf: Path, folder: Path) -> None:
         temporary.chmod(0o755)
         temporary.rename(folder)
     except OSError as error:
-        told_why = f"cannot write {folder}: {error}; free some space or set LLMBENCH_CACHE_DIR to another disk"
-        raise NotReadyError(told_why) from error
+        remedy = fitting("free some space or set LLMBENCH_CACHE_DIR to another disk", error)
+        raise NotReadyError(f"cannot write {folder}: {error}; {remedy}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

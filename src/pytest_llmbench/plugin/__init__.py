@@ -156,6 +156,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         benchmark.plan(given.get("llmbench_case") for given in params)
     markers = {selection.marker_of(item) for item in session.items}
     with ending(session):
+        if markers & {"benchmark", "context", "finetune"}:
+            ours.check_name()
         if "benchmark" in markers:
             benchmark.check_written()
             if not hasattr(session.config, "workerinput"):  # pytest-xdist starts others in place of one that ends here

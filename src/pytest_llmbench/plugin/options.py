@@ -109,8 +109,14 @@ def chosen(config: pytest.Config, option: Option) -> tuple[str, str] | None:
     if variable := _in_environment(option):
         return os.environ[variable], variable
     if value := config.getini(option.dest):
-        return str(value), f"{config.inipath}: {option.dest}"
+        return str(value), _origin_in_ini(config, option)
     return None
+
+
+def _origin_in_ini(config: pytest.Config, option: Option) -> str:
+    """Where a value of the ini file was given: there, or by pytest's own `-o`, which goes over it."""
+    typed = (given.partition("=")[0].strip() for given in config.getoption("override_ini") or ())
+    return f"-o {option.dest}" if option.dest in typed else f"{config.inipath}: {option.dest}"
 
 
 def _in_environment(option: Option) -> str | None:
@@ -131,11 +137,11 @@ def overrides(config: pytest.Config) -> Mapping[str, tuple[str, str]]:
         if config.getoption(switch.dest):
             given[switch.name] = ("true", switch.flag)
         elif config.getini(switch.dest) and not _in_environment(switch):
-            given[switch.name] = ("true", f"{config.inipath}: {switch.dest}")
+            given[switch.name] = ("true", _origin_in_ini(config, switch))
     for option in _LISTS:
         values, origin = config.getoption(option.dest), option.flag
         if not values and not _in_environment(option):
-            values, origin = config.getini(option.dest), f"{config.inipath}: {option.dest}"
+            values, origin = config.getini(option.dest), _origin_in_ini(config, option)
         if values:
             given[option.name] = (json.dumps(values), origin)
     return given

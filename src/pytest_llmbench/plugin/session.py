@@ -96,6 +96,13 @@ class Session:
         _refuse_suites_elsewhere(settings, self._config.rootpath)
         return settings
 
+    def check_name(self) -> None:
+        """Refuse a name that the run cannot be saved under. Raises UsageError."""
+        from pytest_llmbench.runs.folders import refuse_long_name
+
+        if named := options.chosen(self._config, options.SAVE):
+            refuse_long_name(named[0])
+
     @functools.cached_property
     def vocabulary(self) -> Vocabulary:
         """The tools and their terms."""

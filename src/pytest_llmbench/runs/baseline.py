@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core import files
+from pytest_llmbench.core.documents import parse_json, read_text
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import SCHEMA_VERSION, ended_in_thought
 from pytest_llmbench.core.text_cells import columns, one_line
@@ -106,6 +108,24 @@ def write_baseline(document: Mapping[str, Any], path: Path, name: str) -> None:
     rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False, allow_nan=False)}" for row in baseline["results"])
     opening = head.removesuffix("[]\n}")
     files.write_text(path, f"{opening}[\n{rows}\n  ]\n}}\n" if rows else f"{head}\n")
+
+
+def refuse_other_file(path: Path) -> None:
+    """See that a baseline may be written there, before a model is asked again for it.
+
+    Raises:
+        UsageError: the file that is there is none.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        there = parse_json(read_text(path), path, 1)
+    except UsageError:
+        there = None
+    if not (isinstance(there, dict) and is_baseline(there)):
+        raise UsageError(
+            f"{path}: is no baseline, so it is not replaced; delete it, or choose another file", names=("output",)
+        )
 
 
 def baseline_lines(document: Mapping[str, Any]) -> list[str]:

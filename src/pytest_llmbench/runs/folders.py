@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_llmbench.core.errors import LLMBenchError, NotReadyError, UsageError
-from pytest_llmbench.core.files import locked
+from pytest_llmbench.core.files import cannot_write, locked
 from pytest_llmbench.generation.completion_store import JOURNAL, OLD_JOURNAL, copy_journal, journal_in
 from pytest_llmbench.runs.result_parts import copy_parts
 from pytest_llmbench.runs.storage import write_json
@@ -24,6 +25,8 @@ NUMBERED = re.compile(r"(\d{4,})_(.+)")
 """The name of a whole run's folder."""
 
 _PREFIX = "unfinished-"
+_LONGEST_NAME = 200
+"""Bytes; file systems take 255, and a number, an ending and the mark of a run made from it stand beside the name."""
 _AT_WORK = "session-"
 
 
@@ -173,7 +176,7 @@ def save_files(write: Callable[[Path], object], report_dir: Path, name: str) -> 
         write(folder)
         return finish(folder, name)
     except OSError as error:
-        raise NotReadyError(f"cannot write {folder}: {error.strerror}; free some space") from error
+        raise cannot_write(folder, error, "free some space") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # it is gone already when the run was saved
 
@@ -183,6 +186,36 @@ def saved_runs(report_dir: Path, file: str = RUN_FILE) -> list[RunFolder]:
     found = ((folder, NUMBERED.fullmatch(folder.name)) for folder in (report_dir / "runs").glob("*"))
     runs = [RunFolder(int(match[1]), match[2], folder / file) for folder, match in found if match]
     return sorted((run for run in runs if run.path.is_file()), key=lambda run: (run.number, run.name))
+
+
+def refuse_output(output: Path, read: Iterable[Path | None] = (), name: str = "output") -> None:
+    """See that what is written to `output` replaces nothing that it is made from, and no part of a saved run.
+
+    `read` are files, and folders whose files are read; `name` is the argument that gave the path.
+
+    Raises:
+        UsageError: it would.
+    """
+    place = Path(os.path.realpath(output))  # of links in a circle too, which `resolve` does not bear
+    if {place, place.parent} & {Path(os.path.realpath(path)) for path in read if path}:
+        told = f"{output} would take the place of what is read, or lie among it; choose another path"
+        raise UsageError(told, names=(name,))
+    for folder in place.parents:
+        if NUMBERED.fullmatch(folder.name) and any((folder / file).is_file() for file in (RUN_FILE, CONTEXT_FILE)):
+            told = f"{output} lies in the folder of the saved run {folder.name}, which stays as it is; choose another"
+            raise UsageError(told, names=(name,))
+
+
+def refuse_long_name(name: str) -> None:
+    """See that a run can be saved under this name, before it is made.
+
+    Raises:
+        UsageError: no folder could carry it.
+    """
+    length = len(safe_name(name).encode())
+    if length > _LONGEST_NAME:
+        told = f"the name of a run has at most {_LONGEST_NAME} bytes, and {name:.20}… has {length}; give a shorter one"
+        raise UsageError(told, names=("save",))
 
 
 def safe_name(name: str) -> str:

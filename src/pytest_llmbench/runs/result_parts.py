@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
-from pytest_llmbench.core.errors import NotReadyError, UsageError
+from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.core.files import cannot_write, locked, replacing
 from pytest_llmbench.core.records import CaseResult, Completion
 
@@ -139,7 +139,7 @@ def copy_parts(parts: Iterable[Row], folder: Path) -> None:
         try:
             shutil.copytree(parts.folder, folder / RESULTS)
         except OSError as error:
-            raise NotReadyError(f"cannot write {folder / RESULTS}: {error.strerror}; free some space") from error
+            raise cannot_write(folder / RESULTS, error, "free some space") from error
 
 
 def case_result_of(row: Row) -> CaseResult:

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import InUseError, cannot_write
+from pytest_llmbench.core.files import InUseError, cannot_write, fitting
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -284,7 +284,5 @@ def migrations(connection: Connection) -> Config:
 
 def _refused(path: Path, error: Exception) -> NotReadyError:
     reason = getattr(error, "orig", None) or error
-    return NotReadyError(
-        f"cannot use {path}: {reason}; free some space, repair the file or choose another folder",
-        names=("studio.folder",),
-    )
+    remedy = fitting("free some space, repair the file or choose another folder", error)
+    return NotReadyError(f"cannot use {path}: {reason}; {remedy}", names=("studio.folder",))

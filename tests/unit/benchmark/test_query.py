@@ -89,6 +89,12 @@ def test_a_server_is_heard_while_it_writes() -> None:
         server.close()
 
 
+@pytest.mark.parametrize(("text", "system"), [("caf\udce9", None), ("Qui ?", "caf\udce9")])
+def test_bytes_that_are_no_utf8_are_refused(text: str, system: str | None) -> None:
+    with pytest.raises(UsageError, match=r"^the question is not UTF-8; "):
+        question(text, system)
+
+
 def test_an_empty_question_is_refused() -> None:
     with pytest.raises(UsageError, match="the question is empty"):
         question(" \n", None)

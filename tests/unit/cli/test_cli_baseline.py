@@ -176,3 +176,30 @@ def test_greedy_answers_are_taken_as_measured(project: Path, save_run: SaveRun) 
     assert done.exit_code == 0, done.output
     assert "greedy" in done.stderr
     assert find_run("baselines/accepted.json", Path("reports")).comparable.name == "0002_greedy"
+
+
+@pytest.mark.parametrize("words", [["--as-measured"], []])
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [("tools.yaml", "tools: {}\n"), ("notes.json", "[1]"), ("cut.json", '{"kind": "baseline", '), ("run.json", "{}")],
+)
+def test_a_baseline_replaces_nothing_but_a_baseline(place: str, text: str, words: list[str]) -> None:
+    Path(place).write_text(text, encoding="utf-8")
+    done = llmbench("baseline", "accepted", *words, "--output", place)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {place}: is no baseline, so it is not replaced; delete it, or choose another file (--output)\n"
+    )
+    assert Path(place).read_text(encoding="utf-8") == text
+
+
+def test_a_baseline_replaces_an_earlier_one_and_an_empty_file() -> None:
+    Path("mine.json").touch()
+    for _ in range(2):
+        assert llmbench("baseline", "accepted", "--as-measured", "--output", "mine.json").exit_code == 0
+
+
+def test_a_baseline_does_not_go_into_the_folder_of_a_run() -> None:
+    done = llmbench("baseline", "accepted", "--as-measured", "--output", "reports/runs/0001_accepted/baseline.json")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert not Path("reports/runs/0001_accepted/baseline.json").exists()

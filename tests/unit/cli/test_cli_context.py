@@ -75,3 +75,9 @@ def test_what_cannot_be_is_one_message(words: tuple[str, ...], message: str, ser
     assert result.exit_code == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_name_that_no_folder_can_have_is_refused_before_a_server_is_asked() -> None:
+    done = llmbench("context", "--server", "http://127.0.0.1:9", "--save", "a" * 300)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("… has 300; give a shorter one (--save)\n")

@@ -280,3 +280,25 @@ def test_rows_are_made_away_from_the_suites_of_the_settings(project: Path) -> No
     assert (refused.exit_code, refused.stderr.count("is both a file of --prompts and --output")) == (2, 1)
     Path("other.yaml").write_text(SUITE, encoding="utf-8")
     assert "left out" not in llmbench(*words, "made.jsonl", "--prompts", "other.yaml").stdout
+
+
+def test_the_page_shows_what_its_first_example_prints() -> None:
+    shown = (ROOT / "docs/datasets.md").read_text(encoding="utf-8").partition("```console\n$ llmbench ")[2]
+    command, printed = shown.partition("\n$ ")[0].split("\n", 1)
+    for folder in ("data", "prompts"):
+        Path(folder).mkdir()
+        for file in (path for path in (ROOT / folder).iterdir() if path.is_file()):
+            Path(folder, file.name).write_bytes(file.read_bytes())
+    assert llmbench(*command.split()).output == f"{printed}\n"
+
+
+@pytest.mark.parametrize("words", [["--output", "runs/0001_mine/run.json"], ["--output", "rows.json", "--heldout"]])
+def test_rows_do_not_go_into_the_folder_of_a_saved_run(words: list[str]) -> None:
+    Path("runs/0001_mine").mkdir(parents=True)
+    run = Path("runs/0001_mine/run.json")
+    run.write_text("{}", encoding="utf-8")
+    given = [*words, "runs/0001_mine/heldout.jsonl"] if words[-1] == "--heldout" else words
+    done = llmbench("dataset", "generate", ROOT / "data/en/templates.yaml", *given)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "lies in the folder of the saved run 0001_mine" in done.stderr
+    assert [path.read_text(encoding="utf-8") for path in run.parent.iterdir()] == ["{}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,52 @@ def test_options_that_are_shared_are_settings() -> None:
     assert {"base", "adapter", "quantization", "device"} <= OPTIONS.keys()
     given = options.chosen_settings(None, base="mine").model
     assert given.base == "mine"
+
+
+def _typed(line: str) -> subprocess.CompletedProcess[str]:
+    """A line as a shell runs it."""
+    command = f"{shlex.quote(sys.executable)} -m pytest_llmbench.cli {line}"
+    return subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", ["--help", "--version", "config show", "query --help"])
+def test_output_that_cannot_be_written_is_one_line(words: str) -> None:
+    done = _typed(f"{words} > /dev/full")
+    assert (done.returncode, done.stderr) == (3, "error: standard output, or an open file: No space left on device\n")
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    assert _typed("config show | head -1").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("- <&-", "standard input is closed; write the question as the argument, or into standard input"),
+        ("- < latin.txt", "the question is not UTF-8; write it in that encoding"),
+        ('"$(cat latin.txt)"', "the question is not UTF-8; write it in that encoding"),
+    ],
+)
+def test_a_question_that_cannot_be_read_is_refused_before_a_model_is_loaded(given: str, message: str) -> None:
+    Path("latin.txt").write_bytes(b"caf\xe9")
+    done = _typed(f"query {given} --base no-such-model")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "1", "--report-dir"),
+        ("compare", "1", "2", "--report-dir"),
+        ("dataset", "check", "rows.jsonl", "--prompts"),
+        ("dataset", "generate", "rows.jsonl", "--output", "new.jsonl", "--prompts"),
+        ("finetune", "rows.jsonl", "--output", "mine", "--prompts"),
+        ("rescore", "1", "--prompts"),
+    ],
+)
+def test_an_empty_path_of_an_option_is_refused(words: tuple[str, ...]) -> None:
+    done = llmbench(*words, "")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {words[-1]}: ")
+    assert ": the path is empty, " in done.stderr

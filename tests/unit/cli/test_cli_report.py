@@ -201,3 +201,28 @@ def test_what_needs_answers_refuses_a_baseline(run_file: Path, form: str) -> Non
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"a baseline holds no answers, which --format {form} needs" in done.stderr
     assert not Path("file").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["runs/0001_first/run.json", "runs/0001_first/report.txt", "link.json", "llmbench.yaml"]
+)
+@pytest.mark.parametrize("form", ["text", "html"])
+def test_a_report_replaces_neither_its_run_nor_what_lies_with_one(run_file: Path, place: str, form: str) -> None:
+    whole = run_file.read_bytes()
+    Path("link.json").symlink_to(run_file)
+    Path("llmbench.yaml").write_text("output: {language: en}", encoding="utf-8")
+    done = llmbench("report", run_file, "--format", form, "--output", place, "--config", "llmbench.yaml")
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith("(--output)\n")
+    assert run_file.read_bytes() == whole
+    assert [path.name for path in run_file.parent.iterdir()] == ["run.json"]
+    assert Path("llmbench.yaml").read_text(encoding="utf-8") == "output: {language: en}"
+
+
+def test_a_report_may_replace_an_earlier_one_but_not_the_file_that_it_shows(run_file: Path) -> None:
+    copy = Path("copy.json")
+    copy.write_bytes(run_file.read_bytes())
+    assert llmbench("report", copy, "--output", "copy.json").exit_code == 2
+    assert copy.read_bytes() == run_file.read_bytes()
+    for _ in range(2):
+        assert llmbench("report", copy, "--output", "report.txt").exit_code == 0

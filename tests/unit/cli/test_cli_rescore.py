@@ -130,3 +130,23 @@ def test_what_cannot_be_rescored_is_one_line(make_run: MakeRun, words: list[str]
 def test_what_the_users_own_module_raises_keeps_its_traceback() -> None:
     Path("faulty.py").write_text("import not_installed_anywhere")
     assert isinstance(llmbench("rescore", "1", "--metrics-from", "faulty.py").exception, ModuleNotFoundError)
+
+
+@pytest.mark.parametrize("place", ["reports/runs/0001_accepted/run.json", "words.json", "prompts/new.json", "mine.py"])
+def test_what_is_read_is_not_replaced(place: str) -> None:
+    Path("mine.py").write_text(MINE)
+    Path("words.json").write_text("{}")
+    Path("prompts").mkdir()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    given = ["--vocabulary", "words.json", "--prompts", "prompts", "--metrics-from", "mine.py"]
+    done = llmbench("rescore", "1", *given, "--output", place)
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.endswith("(--output)\n")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_name_that_no_folder_can_have_is_refused() -> None:
+    done = llmbench("rescore", "1", "--save", "a" * 300)
+    assert (done.exit_code, done.stdout) == (2, "")
+    told = "the name of a run has at most 200 bytes, and aaaaaaaaaaaaaaaaaaaa… has 300; give a shorter one (--save)"
+    assert done.stderr == f"error: {told}\n"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from pytest_llmbench.core.errors import NotReadyError, UsageError
-from pytest_llmbench.core.files import write_text
+from pytest_llmbench.core.files import cannot_write, fitting, write_text
 
 
 def test_a_new_file_has_the_mode_of_any_and_one_that_is_replaced_keeps_its_own(tmp_path: Path) -> None:
@@ -78,3 +79,17 @@ def test_a_folder_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(NotReadyError, match=r"cannot write (folder|\.): "):
         write_text(Path(name), "text")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_where_writing_is_not_allowed_no_space_is_asked_for(number: int) -> None:
+    error = OSError(number, "libraries' own words")
+    assert str(cannot_write(Path("reports"), error)) == (
+        f"cannot write reports: {os.strerror(number)}; make the folder writable or choose another folder"
+    )
+    assert fitting("free some space, then resume", error) == "make the folder writable, then resume"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ValueError("of a library")])
+def test_a_full_disk_asks_for_space(error: Exception) -> None:
+    assert fitting("free some space, then resume", error) == "free some space, then resume"

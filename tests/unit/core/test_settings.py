@@ -218,6 +218,36 @@ def test_faults_of_file_environment_and_options_are_told_together(tmp_path: Path
             {"LLMBENCH_GENERATION__SED": "1"},
             "LLMBENCH_GENERATION__SED: unknown variable of the environment; did you mean 'LLMBENCH_GENERATION__SEED'?",
         ),
+        (
+            {"LLMBENCH_LANGUAGE": "fr"},
+            "LLMBENCH_LANGUAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_TEMPERATURE": "0"},
+            ("LLMBENCH_TEMPERATURE: unknown variable of the environment; "
+             "did you mean 'LLMBENCH_GENERATION__TEMPERATURE'?"),
+        ),
+        (
+            {"LLMBENCH_SERVER_URL": "x"},
+            "LLMBENCH_SERVER_URL: unknown variable of the environment; did you mean 'LLMBENCH_SERVER__URL'?",
+        ),
+        (
+            {"LLMBENCH_LOAD__LANGUAGE": "fr"},
+            "LLMBENCH_LOAD__LANGUAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_LANGAGE": "fr"},
+            "LLMBENCH_LANGAGE: unknown variable of the environment; did you mean 'LLMBENCH_OUTPUT__LANGUAGE'?",
+        ),
+        (
+            {"LLMBENCH_PORT": "8080"},
+            ("LLMBENCH_PORT: unknown variable of the environment; "
+             "did you mean 'LLMBENCH_SERVING__PORT' or 'LLMBENCH_STUDIO__PORT'?"),
+        ),
+        (
+            {"LLMBENCH_APIKEY": "x"},
+            "LLMBENCH_APIKEY: unknown variable of the environment; did you mean 'LLMBENCH_API_KEY'?",
+        ),
         ({"LLMBENCH_SEED": "x"}, 'LLMBENCH_SEED: generation.seed: "x" is not valid; give a whole number from 0'),
         (
             {"LLMBENCH_METRICS__LATENCY_S": "flase"},
@@ -298,3 +328,25 @@ def test_any_text_is_a_value_or_one_message(key: str, raw: str) -> None:
     except UsageError as error:
         told = str(error)
     assert re.fullmatch(rf"(--option: {key}: .+)?", told)
+
+
+_EMPTY = 'the path is empty, as an unset variable of a shell is; name a file or folder, "." for this one'
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("model.adapters_dir", "benchmark.vocabulary", "output.report_dir", "load.conversations", "load.out"),
+        *("serving.out", "finetune.dataset", "finetune.heldout", "studio.folder"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(key: str) -> None:
+    assert faults_of(None, {key: ("", "-o")}, {}) == [f"-o: {key}: {_EMPTY}"]
+    assert value_at(load_settings(None, {key: (".", "-o")}, {}), key) == Path()
+
+
+def test_none_of_several_paths_is_empty(tmp_path: Path) -> None:
+    given = '["prompts", ""]', "--prompts"
+    assert faults_of(None, {"prompts": given}, {}) == [f"--prompts: benchmark.prompts: {_EMPTY}"]
+    path = write(tmp_path, 'benchmark: {prompts: [prompts, ""]}')
+    assert faults_of(path, {}, {}) == [f"s:1: benchmark.prompts: {_EMPTY}"]

@@ -303,3 +303,19 @@ def test_a_metric_that_is_no_number_is_worse_than_any_and_no_measure_for_others(
 def test_a_change_within_the_margin_is_fine() -> None:
     close = {**KEPT, "train_loss": 2.4, "held_out": {**KEPT["held_out"], "0": False}}
     assert worse_than(KEPT, close, margin=0.1, alpha=0.05) == []
+
+
+@pytest.mark.parametrize("option", ["--png", "--output"])
+def test_a_comparison_does_not_replace_the_record_of_a_training(folders: list[Path], option: str) -> None:
+    record = folders[0] / "llmbench_training.json"
+    before = record.read_bytes()
+    done = llmbench("compare-training", *folders, "--format", "text", option, record)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"({option})\n")
+    assert record.read_bytes() == before
+
+
+def test_figure_and_report_of_a_comparison_are_two_files(folders: list[Path], tmp_path: Path) -> None:
+    same = tmp_path / "same.html"
+    done = llmbench("compare-training", *folders, "--format", "html", "--output", same, "--png", same)
+    assert (done.exit_code, same.exists()) == (2, False)
