@@ -229,9 +229,7 @@ def test_one_time_out_of_the_search_ends_nothing() -> None:
 
 def test_time_outs_of_the_search_do_not_end_it_below_lengths_that_the_sweep_answered() -> None:
     asked = itertools.count()
-    known = KnownContext(
-        limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if 177 <= next(asked) < 182 else None
-    )
+    known = KnownContext(limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if 177 <= next(asked) < 182 else None)
     found = in_time_after_a_sweep(known)
     assert found.probes > 2
     assert (found.high, found.decided, found.reason.code) == (None, False, "late")
