@@ -123,7 +123,8 @@ class InTimeSearch:
         self.probes.append(probe)
         self._hear([probe])
         self._end_below_time_outs()
-        if number > 1 and probe.refusal and probe.refusal.code != "timeout":
+        refused = probe.refusal is not None and probe.refusal.code != "timeout"
+        if number > 1 and refused and length > self._longest_answered():
             self._end_below(probe)
 
     def _hear(self, probes: Iterable[ProbeDocument]) -> None:
@@ -139,10 +140,14 @@ class InTimeSearch:
 
     def _unanswered(self) -> list[ProbeDocument]:
         """The prompts that were waited for in vain, where none so long was answered: before this search neither."""
-        probes = [*self._known, *self.probes]
-        answered = [probe.length for probe in probes if timed_points([probe], self._promise)]
-        longest = max(answered, default=0)
-        return [probe for probe in probes if probe.length > longest and is_lost(probe, self._promise)]
+        longest = self._longest_answered()
+        asked = [*self._known, *self.probes]
+        return [probe for probe in asked if probe.length > longest and is_lost(probe, self._promise)]
+
+    def _longest_answered(self) -> int:
+        """In time or late, in this search or before it."""
+        asked = [*self._known, *self.probes]
+        return max((probe.length for probe in asked if timed_points([probe], self._promise)), default=0)
 
     def _end_below(self, probe: ProbeDocument) -> None:
         """Look no further up: what is lost there is no lateness, but where answers end."""

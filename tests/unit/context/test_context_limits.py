@@ -236,6 +236,19 @@ def test_time_outs_of_the_search_do_not_end_it_below_lengths_that_the_sweep_answ
     assert found.tokens > 5605  # 27 of 30 were answered at 8144
 
 
+def test_refusals_now_and_then_do_not_end_the_search_at_a_length_that_the_sweep_answered() -> None:
+    asked = itertools.count()
+    known = KnownContext(
+        limit=8144,
+        law=lambda tokens: tokens / 3100,
+        noise=0.1,
+        loses=lambda length: "http" if next(asked) >= 180 and length == 8144 else None,
+    )
+    found = in_time_after_a_sweep(known)
+    assert found.probes > 2
+    assert (found.high, found.reason.code) == (None, "end_of_range")
+
+
 def test_a_length_whose_only_prompt_of_the_sweep_timed_out_is_looked_at_again() -> None:
     asked = itertools.count()
     known = KnownContext(limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if next(asked) == 5 else None)
