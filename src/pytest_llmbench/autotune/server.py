@@ -26,8 +26,8 @@ from pytest_llmbench.core.errors import ServerError, naming
 from pytest_llmbench.generation.client.chat_client import ChatClient
 from pytest_llmbench.generation.client.chat_request import request_body, whole_body
 from pytest_llmbench.load.conversations import Conversations
-from pytest_llmbench.load.search import RunTrial, SearchProgress, find_capacity, find_lost, open_journal
-from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal, claimed, discard
+from pytest_llmbench.load.search import RunTrial, SearchProgress, find_capacity, find_lost, lost_so_far, open_journal
+from pytest_llmbench.load.search_journal import InvalidTrial, SearchJournal, claimed, discard, searched
 from pytest_llmbench.load.trial import LoadTest, TrialLimits
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ __all__ = ["Finding", "Look", "ServerUnderTest", "Target", "TrialEntry", "target
 _log = logging.getLogger("pytest_llmbench")
 _ROUNDS = 100_000
 _ARCHIVED = 16
-_STEP_FROM = {"rate": "load.max_rate or load.budget", "max_tokens": "load.max_tokens"}
+_STEP_FROM = {"rate": "load.max_rate", "max_tokens": "load.max_tokens"}
 """The settings that decide what a step of a question means."""
+_GOES_ON = "resuming goes on with it, where load.time_limit and load.budget allow"
 _FIRST_RATE = 16  # of the 1024 steps to the highest one
 
 
@@ -155,12 +156,19 @@ class ServerUnderTest:
                 start=_FIRST_RATE,
                 requests_at=lambda step: questions.requests_of_a_look(self._settings, span.level(step)),
             )
-            seen, spent = journal.observations, journal.sent
-            journal.finish({"lost": span.level(lost)})
-        question = questions.rate(self._settings, span.level(lost))
-        known = questions.rescaled(seen, lost, question)
-        question = question.with_less(0, time.monotonic() - begun)
-        return await self._search(question, self._plain_talks, known, spent - sum(trial.cost for trial in known))
+            question = questions.rate(self._settings, span.level(lost))
+            known = questions.rescaled(journal.observations, lost, question)
+            spent = journal.sent - sum(trial.cost for trial in known)
+            self._drop_other_steps(question)
+            question = question.with_less(0, time.monotonic() - begun)
+            found = await self._search(question, self._plain_talks, known, spent)
+            _, is_settled = lost_so_far(journal.observations, span.plan, _FIRST_RATE)
+            if is_settled or (found.held and not found.capped):
+                journal.finish({"lost": span.level(lost)})
+            else:
+                told = "%s: the look for the range of rates was cut short at %g a second; %s"
+                _log.warning(told, self._name, span.level(lost), _GOES_ON, extra=naming("resume"))
+        return found
 
     async def max_history(self) -> Finding:
         """The most messages of history that may be sent along with each question."""
@@ -234,6 +242,14 @@ class ServerUnderTest:
         if lost := discard(path):
             told = "%s: %d trials of a stopped search are dropped; resuming goes on from one with the same settings"
             _log.warning(told, path, lost, extra=naming("resume"))
+
+    def _drop_other_steps(self, question: Question) -> None:
+        """Drop the journal of a question whose steps meant something else: the range was cut short, and went on."""
+        path = self.path_of(question.name)
+        with claimed(path):
+            if searched(path).get("step", question.scale) != question.scale:
+                discard(path)
+                _log.warning("%s: the range of the search went on, and its trials of before are dropped", path)
 
     def _identity(self, question: Question) -> dict[str, Any]:
         """All that the trials of a question depend on."""

@@ -53,9 +53,12 @@ def compare_context(baseline: SavedContext, run: ContextDocument, settings: Gate
         notes.append(ComparisonNote(code="confidence", values={"share": 1 - settings.alpha}))
     facts, others = _facts(pairs, kind, settings)
     verdicts += facts
+    judged_targets = {verdict.target for verdict in verdicts}
+    unjudged = dict.fromkeys(after.name for _, after in pairs if after.name not in judged_targets)
+    notes += [ComparisonNote(code="target_unjudged", values={"target": name}) for name in unjudged]
     outcome = _outcome(verdicts, kind)
-    if outcome is Outcome.PASS and {after.name for _, after in pairs} > {verdict.target for verdict in verdicts}:
-        outcome = Outcome.INCONCLUSIVE  # a target was judged on nothing
+    if outcome is Outcome.PASS and unjudged:
+        outcome = Outcome.INCONCLUSIVE
     return ContextComparison(
         kind=kind,
         name=baseline.name,

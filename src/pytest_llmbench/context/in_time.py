@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_llmbench.context.promise_points import counted, is_lost, promise_crossing, timed_out, timed_points
@@ -56,6 +56,7 @@ class InTimeSearch:
         self._points: list[tuple[float, float]] = []
         self._lost: list[int] = []
         self._failed: ProbeDocument | None = None
+        self._known: list[ProbeDocument] = []
         self._asked: dict[int, int] = {}
         self.probes: list[ProbeDocument] = []
 
@@ -64,8 +65,9 @@ class InTimeSearch:
 
         `known` are probes of the same kind of answer that were made before.
         """
-        self._hear(known := list(known))
-        self._end_below_time_outs(known)
+        self._known = list(known)
+        self._hear(self._known)
+        self._end_below_time_outs()
         await self._reach_the_limit()
         if not self._points and not self._lost and self._failed is None:
             return None
@@ -98,7 +100,7 @@ class InTimeSearch:
 
         A time-out where nothing was ever answered is looked at once more.
         """
-        if doubted := [probe.length for probe in self._unanswered(self.probes) if probe.length <= self._ceiling]:
+        if doubted := [probe.length for probe in self._unanswered() if probe.length <= self._ceiling]:
             return min(doubted)
         if self._ends_by_failing(found):
             return self._within(math.sqrt(self._longest_good() * self._ceiling))
@@ -120,26 +122,32 @@ class InTimeSearch:
         probe = await self._asker.ask(question)
         self.probes.append(probe)
         self._hear([probe])
-        self._end_below_time_outs(self.probes)
-        if number > 1 and probe.refusal and probe.refusal.code != "timeout":
+        self._end_below_time_outs()
+        refused = probe.refusal is not None and probe.refusal.code != "timeout"
+        if number > 1 and refused and length > self._longest_answered():
             self._end_below(probe)
 
     def _hear(self, probes: Iterable[ProbeDocument]) -> None:
         self._points += timed_points(probes, self._promise)
         self._lost += timed_out(probes, self._promise)
 
-    def _end_below_time_outs(self, probes: Sequence[ProbeDocument]) -> None:
-        unanswered = self._unanswered(probes)
+    def _end_below_time_outs(self) -> None:
+        unanswered = self._unanswered()
         times = Counter(probe.length for probe in unanswered)
         for probe in unanswered:
             if probe.length <= self._ceiling and times[probe.length] >= _BELIEVED:
                 self._end_below(probe)
 
-    def _unanswered(self, probes: Sequence[ProbeDocument]) -> list[ProbeDocument]:
-        """The prompts that were waited for in vain, where none so long was answered."""
-        answered = [probe.length for probe in probes if timed_points([probe], self._promise)]
-        longest = max(answered, default=0)
-        return [probe for probe in probes if probe.length > longest and is_lost(probe, self._promise)]
+    def _unanswered(self) -> list[ProbeDocument]:
+        """The prompts that were waited for in vain, where none so long was answered: before this search neither."""
+        longest = self._longest_answered()
+        asked = [*self._known, *self.probes]
+        return [probe for probe in asked if probe.length > longest and is_lost(probe, self._promise)]
+
+    def _longest_answered(self) -> int:
+        """In time or late, in this search or before it."""
+        asked = [*self._known, *self.probes]
+        return max((probe.length for probe in asked if timed_points([probe], self._promise)), default=0)
 
     def _end_below(self, probe: ProbeDocument) -> None:
         """Look no further up: what is lost there is no lateness, but where answers end."""
@@ -207,7 +215,7 @@ class InTimeSearch:
             high=self._high(high),
             decided=decided,
             probes=len(self.probes),
-            reason=self._reason(tokens, 0.5 if found else self._promise.quantile, beyond=beyond, stopped=stopped),
+            reason=self._reason(tokens, crossed=found is not None, beyond=beyond, stopped=stopped),
         )
 
     def _high(self, high: float) -> int | None:
@@ -222,8 +230,8 @@ class InTimeSearch:
         settled = decided and looks.late == math.inf
         return looks.longest, looks.longest if settled else looks.surely, looks.surely_late - 1
 
-    def _reason(self, tokens: int, share: float, *, beyond: bool, stopped: bool) -> ReasonDocument:
-        """Its seconds are those that this share of the answers nearby does not exceed."""
+    def _reason(self, tokens: int, *, crossed: bool, beyond: bool, stopped: bool) -> ReasonDocument:
+        """Its seconds are those of answers nearby: half of them at a crossing, else as many as are promised."""
         promised = self._promise.latency_s
         if self._failed is not None and (beyond or not self._points):
             refusal = self._failed.refusal
@@ -233,10 +241,10 @@ class InTimeSearch:
             return ReasonDocument(code="end_of_range", values={"tokens": tokens})
         if tokens and stopped:
             return ReasonDocument(code="stopped", values={"promised_s": promised})
-        seconds = self._nearby(max(tokens, self._shortest), share)
+        seconds = self._nearby(max(tokens, self._shortest), 0.5 if crossed else self._promise.quantile)
         values: dict[str, Value] = {"seconds": seconds, "promised_s": promised}
-        if self._lost and seconds <= promised:  # what came did so in time
-            values = {"share_timed_out": self._share_lost(tokens), "promised_s": promised}
+        if not crossed and seconds <= promised and (lost := self._share_lost(tokens)):  # what came did so in time
+            values = {"share_timed_out": lost, "promised_s": promised}
         return ReasonDocument(code="late" if tokens else "never", values=values)
 
     def _share_lost(self, tokens: int) -> float:

@@ -73,7 +73,7 @@ def _listed(schema: _Schema) -> str:
     if "enum" in items:
         return f"a list of {', '.join(items['enum'])}"
     what = {"number": "number", "integer": "number"}.get(
-        items.get("type", "string"), "mapping" if "$ref" in items else "text"
+        items.get("type", "string"), "mapping" if "$ref" in items else "value" if "anyOf" in items else "text"
     )
     least = {1: f"at least one {what}", 2: f"at least two {what}s"}
     return f"a list of {least.get(schema.get('minItems', 0), f'{what}s')} {_bounds(items)}".strip()

@@ -178,17 +178,22 @@ async def find_lost(
     """
     ends = _ends(plan)
     while True:
-        kept = [(one.level, one.good >= plan.share * one.total) for one in journal.observations]
-        held = max((level for level, good in kept if good), default=0)
-        lost = min((level for level, good in kept if not good), default=None)
-        if held == plan.highest or lost == 1 or (lost is not None and held >= lost // 2):
-            return lost or plan.highest
-        level = lost // 2 if lost else min(plan.highest, max(start, 2 * held))
+        level, is_settled = lost_so_far(journal.observations, plan, start)
         costly = journal.sent + requests_at(level) > plan.budget / 2 or time.monotonic() > ends
-        if kept and (journal.finished or costly):
+        if is_settled or (journal.observations and (journal.finished or costly)):
             return level
         journal.add(await run_trial(level, requests_at(level)))
         _refuse_invalid(journal.trials)
+
+
+def lost_so_far(seen: Sequence[Observation], plan: SearchPlan, start: int) -> tuple[int, bool]:
+    """The first level that is lost and whether these looks settle it; where they do not, it is the next to look at."""
+    kept = [(one.level, one.good >= plan.share * one.total) for one in seen]
+    held = max((level for level, good in kept if good), default=0)
+    lost = min((level for level, good in kept if not good), default=None)
+    if held == plan.highest or lost == 1 or (lost is not None and held >= lost // 2):
+        return lost or plan.highest, True
+    return (lost // 2 if lost else min(plan.highest, max(start, 2 * held))), False
 
 
 def open_journal(

@@ -122,6 +122,20 @@ def claimed(path: Path) -> Iterator[None]:
         yield
 
 
+def searched(path: Path) -> Mapping[str, Any]:
+    """What the trials of a journal depend on; nothing where it is none, or broken.
+
+    Raises:
+        NotReadyError: the disk refuses.
+    """
+    lines = Journal(path).take_over()
+    try:
+        identity = json.loads(lines[0])["search"] if lines else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return identity if isinstance(identity, dict) else {}
+
+
 def discard(path: Path) -> int:
     """Delete a journal, and tell how many trials of a search that never came to its end are lost with it.
 

@@ -331,6 +331,7 @@ class ComparisonNote(TypedDocument):
 
     code: Literal[
         "target_missing",  # values: target
+        "target_unjudged",  # values: target; both runs have it, and nothing of it could be compared
         "model_differs",  # values: before, after
         "promise_differs",  # values: target
         "counting_differs",  # values: target, before, after

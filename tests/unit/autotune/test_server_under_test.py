@@ -233,14 +233,29 @@ def test_a_killed_search_goes_on_with_the_trials_it_had(
     assert journal.read_text().count('"finished"') == 1
 
 
-def test_a_rate_whose_range_was_cut_short_by_the_time_goes_on(serve: Serve, search: Callable[..., Finding]) -> None:
-    server, asked = serve(MANY_SLOTS, scale=8.0, answer_tokens=4), {"max_rate": 3200.0, "latency": 0.04, "budget": 200}
+def test_a_rate_whose_range_was_cut_short_by_the_time_goes_on(
+    serve: Serve, search: Callable[..., Finding], caplog: pytest.LogCaptureFixture
+) -> None:
+    server, asked = serve(MANY_SLOTS, scale=8.0, answer_tokens=4), {"max_rate": 3200.0, "latency": 0.2, "budget": 400}
     found = search(server, "max_rate", time_limit=0.001, **asked)
-    assert found.ended_by == "time"
-    more = search(server, "max_rate", time_limit=1.0, resume=True, **asked)
-    assert more.resumed_trials == len(found.trials)
+    assert (found.ended_by, found.highest) == ("time", 150)
+    assert "the look for the range of rates was cut short at 100 a second; resuming goes on" in caplog.text
+    same = search(server, "max_rate", time_limit=1e-9, resume=True, **asked)  # no time to go on with the range
+    assert (same.resumed_trials, same.highest) == (len(found.trials), found.highest)
+    more = search(server, "max_rate", resume=True, **asked)
+    assert more.highest > found.highest
     assert len(more.trials) > len(found.trials)
-    assert more.highest == found.highest
+    assert "the range of the search went on, and its trials of before are dropped" in caplog.text
+    assert more.sent == len(server.served) - sum(trial.sent for trial in found.trials)
+
+
+def test_a_rate_whose_range_was_found_goes_on_with_its_trials(serve: Serve, search: Callable[..., Finding]) -> None:
+    server, asked = serve(MANY_SLOTS, scale=8.0, answer_tokens=4), {"max_rate": 400.0, "latency": 0.04, "budget": 400}
+    with pytest.raises(StopError):
+        search(server, "max_rate", look=stop_after(1), **asked)  # the looks for the range are not among them
+    more = search(server, "max_rate", resume=True, **asked)
+    assert more.resumed_trials > 0
+    assert more.sent == len(server.served)
 
 
 def test_a_rate_that_is_searched_anew_drops_the_trials_of_another_range(

@@ -353,6 +353,11 @@ def test_a_template_that_cannot_work_is_refused_before_anything_starts(
             r"threads is set and not in the command; write \{threads\}; vllm has no option of that name",
         ),
         ({"command": "sh {port} {flags}", "fixed": {"max_lora_rank": 8}}, r"max_lora_rank is set and not in the"),
+        ({"fixed": {"max_lora_rank": 16}}, r"in the command; it has no effect without tune\.fixed lora; give one$"),
+        (
+            {"engine": "llamacpp", "command": "sh {port} {flags}", "fixed": {"max_lora_rank": 16}},
+            r"write \{max_lora_rank\}; llamacpp has no option of that name$",
+        ),
     ],
 )
 def test_a_value_that_never_reaches_the_command_is_refused(tuned: dict[str, object], told: str) -> None:

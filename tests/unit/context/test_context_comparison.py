@@ -15,7 +15,8 @@ from pytest_llmbench.context.promise_points import timed_points
 from pytest_llmbench.context.session import context_baseline
 from pytest_llmbench.core.settings import GateSettings, Settings
 from pytest_llmbench.reports.renderers.text import Text
-from pytest_llmbench.reports.views.context_comparison import comparison_report
+from pytest_llmbench.reports.serving.words import serving_words
+from pytest_llmbench.reports.views.context_comparison import comparison_report, failing
 from pytest_llmbench.runs.context_document import (
     ContextDocument,
     ContextVerdict,
@@ -249,3 +250,27 @@ def test_no_gate_passes_where_one_of_several_targets_was_judged_on_nothing(promi
     accepting = target("accepting", probes=(), limits=limits(Known(), in_time=None, right=None))
     found = compare_context(saved(document(first, accepting)), document(now, accepting), GATE)
     assert (found.outcome, found.failed) == (outcome, False)
+
+
+def test_a_target_that_was_judged_on_nothing_is_named_where_a_strict_gate_fails_for_it() -> None:
+    timed = limits(Known(), accepted=None, right=None, in_time=end_of_range(4096))
+    first, now = (
+        target("timed", probes=(), limits=timed, promise=PromiseDocument(latency_s=seconds, quantile=0.95))
+        for seconds in (2.0, 3.0)
+    )
+    accepting = target("accepting", probes=(), limits=limits(Known(), in_time=None, right=None))
+    gate = GateSettings(kind="regression", inconclusive="fail")
+    found = compare_context(saved(document(first, accepting)), document(now, accepting), gate)
+    assert [(note.code, note.values["target"]) for note in found.notes][-1] == ("target_unjudged", "timed")
+    assert failing(found, serving_words("en")) == "inconclusive: timed: nothing could be compared"
+    [alert] = comparison_report(found, "en").alerts
+    assert (alert.level, alert.title) == ("error", "inconclusive: timed")
+    open_gate = compare_context(saved(document(first, accepting)), document(now, accepting), GATE)
+    assert [one.level for one in comparison_report(open_gate, "en").alerts] == ["warning"]
+    assert "timed: nothing of it could be compared" in Text().render(comparison_report(found, "en"))
+
+
+def test_a_gate_that_fails_because_nothing_was_compared_says_so_to_ci() -> None:
+    found = compare_context(saved(document(target("one"), target("two"))), document(target("other")), GATE)
+    assert failing(found, serving_words("en")) == "inconclusive: 0007_accepted: nothing could be compared"
+    assert [alert.level for alert in comparison_report(found, "en").alerts] == ["error"]

@@ -168,11 +168,23 @@ def test_a_length_that_is_late_too_often_is_not_in_time_though_the_cost_hardly_r
 def test_prompts_that_time_out_after_late_answers_that_settle_nothing_end_what_is_in_time() -> None:
     asked = itertools.count()
     known = KnownContext(
-        limit=8144, law=lambda _: 0.2, noise=0.1, loses=lambda _: "timeout" if next(asked) >= 180 else None
+        limit=8144,
+        law=lambda _: 0.2,
+        noise=0.1,
+        loses=lambda length: "timeout" if next(asked) >= 180 and length > 2500 else None,
     )
     found = in_time_after_a_sweep(known, 178, 179)
     assert found.low <= found.tokens <= (found.high or 0) < 8144
     assert (found.decided, found.reason.code) == (False, "late")
+    assert found.tokens <= 2500
+
+
+def test_a_server_that_answers_nothing_more_after_its_sweep_breaks_its_promise_at_all_lengths() -> None:
+    asked = itertools.count()
+    known = KnownContext(limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if next(asked) >= 180 else None)
+    found = in_time_after_a_sweep(known, 178, 179)
+    assert (found.tokens, found.decided, found.reason.code) == (0, True, "never")
+    assert found.probes < 30  # each of them waits for its time-out
 
 
 def after_a_sweep_that_loses(known: KnownContext, *lost: int, first_token_s: float | None = None) -> LimitDocument:
@@ -213,6 +225,48 @@ def test_one_time_out_of_the_search_ends_nothing() -> None:
     found = in_time(known, probes=60)
     assert found.low <= known.in_time(2.0, 0.95) <= (found.high or 0)
     assert found.reason.code == "late"
+
+
+def test_time_outs_of_the_search_do_not_end_it_below_lengths_that_the_sweep_answered() -> None:
+    asked = itertools.count()
+    known = KnownContext(limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if 177 <= next(asked) < 182 else None)
+    found = in_time_after_a_sweep(known)
+    assert found.probes > 2
+    assert (found.high, found.decided, found.reason.code) == (None, False, "late")
+    assert found.tokens > 5605  # 27 of 30 were answered at 8144
+
+
+def test_refusals_now_and_then_do_not_end_the_search_at_a_length_that_the_sweep_answered() -> None:
+    asked = itertools.count()
+    known = KnownContext(
+        limit=8144,
+        law=lambda tokens: tokens / 3100,
+        noise=0.1,
+        loses=lambda length: "http" if next(asked) >= 180 and length == 8144 else None,
+    )
+    found = in_time_after_a_sweep(known)
+    assert found.probes > 2
+    assert (found.high, found.reason.code) == (None, "end_of_range")
+
+
+def test_a_length_whose_only_prompt_of_the_sweep_timed_out_is_looked_at_again() -> None:
+    asked = itertools.count()
+    known = KnownContext(limit=8144, law=lambda _: 0.2, loses=lambda _: "timeout" if next(asked) == 5 else None)
+    server = SimulatedContext(known)
+    search = InTimeSearch(server, PLAIN, PROMISE, (256, known.limit), Effort(60, 0.02, 1))
+
+    async def find() -> LimitDocument | None:
+        return await search.find([await server.ask(ContextQuestion("sweep", length, PLAIN, 48)) for length in SWEPT])
+
+    asyncio.run(find())
+    assert search.probes[0].length == 8144
+
+
+def test_a_time_out_elsewhere_is_not_the_reason_of_a_limit_at_which_answers_become_late() -> None:
+    known = KnownContext(limit=8144, law=lambda tokens: tokens / 4000, noise=0.05)
+    found = after_a_sweep_that_loses(known, 35)
+    assert found.reason.code == "late"
+    assert found.reason.values == {"seconds": pytest.approx(1.84, abs=0.1), "promised_s": 2.0}
 
 
 def test_lengths_from_which_on_every_prompt_times_out_end_what_is_in_time() -> None:

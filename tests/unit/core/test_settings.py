@@ -184,6 +184,7 @@ FILE_FAULTS = [
         "benchmark:\n  categories:\n    - a\n    - 3",
         's:4: benchmark.categories: ["a", 3] is not valid; give a list of texts or null',
     ),
+    ("tune:\n  vary: {slots: 4}", "s:2: tune.vary.slots: 4 is not valid; give a list of values"),
     ("server:\n  base_body: {api_key: s3cret}", "s:2: server.base_body: api_key would be shown by reports"),
     (
         "server:\n  adapter_body: {extra_headers: {X-Api-Key: s3cret}}",

@@ -21,7 +21,7 @@ from pytest_llmbench.load.search import (
     find_lost,
     open_journal,
 )
-from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard
+from pytest_llmbench.load.search_journal import InvalidTrial, claimed, discard, searched
 from pytest_llmbench.stats.observation import Observation
 
 PLAN = SearchPlan(share=0.9, highest=50, budget=1500)
@@ -349,6 +349,15 @@ def test_a_range_that_takes_too_long_is_cut_short() -> None:
     journal = open_journal(None, plan, {})
     assert asyncio.run(find_lost(run, plan, journal, start=16, requests_at=lambda _: 12)) == 32
     assert [trial.level for trial in journal.trials] == [16]
+
+
+def test_what_a_journal_searched_is_known_before_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert searched(path) == {}
+    open_journal(path, PLAN, {"step": 0.5})
+    assert searched(path) == {"share": 0.9, "step": 0.5}
+    path.write_text("[1]\n")
+    assert searched(path) == {}
 
 
 def test_a_finished_search_is_marked_once(tmp_path: Path) -> None:

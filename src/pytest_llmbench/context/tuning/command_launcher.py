@@ -103,15 +103,18 @@ class CommandLauncher:
             self._refuse_unsaid(name, space.baseline.launch, "set", "tune.fixed", "tune.baseline")
 
     def _refuse_unsaid(self, name: str, launch: LaunchSettings, what: str, *names: str) -> None:
-        has_flag = name not in UNSAID[launch.engine] and (name != "max_lora_rank" or bool(launch.lora))
+        lacks_lora = name == "max_lora_rank" and not launch.lora
+        has_flag = name not in UNSAID[launch.engine]
         in_place = {name, *FIELDS.get(name, ())} & self.placeholders
-        if in_place or name == COMPUTES_ON or (has_flag and "flags" in self.placeholders):
+        if in_place or name == COMPUTES_ON or (has_flag and not lacks_lora and "flags" in self.placeholders):
             return
-        flagged = ", or {flags} for all settings" if has_flag else f"; {launch.engine} has no option of that name"
-        raise UsageError(
-            f"tune.command: {name} is {what} and not in the command; write {{{name}}}{flagged}",
-            names=(*_NAMES, *names),
-        )
+        if not has_flag:
+            how = f"write {{{name}}}; {launch.engine} has no option of that name"
+        elif lacks_lora:
+            how = "it has no effect without tune.fixed lora; give one"
+        else:
+            how = f"write {{{name}}}, or {{flags}} for all settings"
+        raise UsageError(f"tune.command: {name} is {what} and not in the command; {how}", names=(*_NAMES, *names))
 
     def command(self, candidate: Candidate) -> list[str]:
         """See `Launcher.command`."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _NOTES = {
     "target_missing": N_("{target} is in one of the two runs only"),
+    "target_unjudged": N_("{target}: nothing of it could be compared"),
     "model_differs": N_("the model was {before}, and is {after} now"),
     "promise_differs": N_("{target}: another latency is promised now, so that limits in time are not compared"),
     "counting_differs": N_("{target}: tokens were counted in another way ({before}, now {after})"),
@@ -146,7 +147,7 @@ def _named(value: str, say: ServingWords) -> str:
 
 
 def comparison_alerts(comparison: ContextComparison, say: ServingWords) -> Iterator[Alert]:
-    """An error a failed verdict where the session fails for it, else a warning; a warning for what is open."""
+    """An error for what fails the session: a failed verdict, or that nothing was judged. A warning for what is open."""
     for one in comparison.verdicts:
         if one.outcome == "pass":
             continue
@@ -156,3 +157,10 @@ def comparison_alerts(comparison: ContextComparison, say: ServingWords) -> Itera
         fails = comparison.failed and one.outcome == "fail"
         title = say("{label}: {text}", label=_word(one.outcome, comparison, say).lower(), text=one.target)
         yield Alert("error" if fails else "warning", title, [line])
+    unjudged = [str(note.values["target"]) for note in comparison.notes if note.code == "target_unjudged"]
+    if not comparison.verdicts and not unjudged:
+        unjudged = [comparison.name]
+    fails = comparison.failed and comparison.outcome == "inconclusive"
+    for name in unjudged:
+        title = say("{label}: {text}", label=_word("inconclusive", comparison, say).lower(), text=name)
+        yield Alert("error" if fails else "warning", title, [say("nothing could be compared")])
