@@ -16,7 +16,7 @@ from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.result_parts import ResultParts
-from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow, changed_rows
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow, GivenAnswers, changed_rows
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -42,7 +42,8 @@ class Comparable:
     weights_sha256), generation, spelling, metrics, asked (settings to ask the
     same model again), versions, hardware; null or empty where the run did not say. Scores
     are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
-    `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
+    `cached` are, by variant, a server's answers that the run took from the cache, `answers` by what all of a run's are
+    known again; a baseline tells neither.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Comparable:
     rows: Sequence[ComparableRow]
     path: str | None = None
     cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
+    answers: GivenAnswers = dataclasses.field(default_factory=GivenAnswers)
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""
@@ -65,19 +67,33 @@ class Comparable:
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
     """A run document or a baseline document in the shape that comparisons read."""
     if isinstance(parts := document["results"], ResultParts):
+        rows, answers = _columns(parts)
         metadata = {"name": name, **_metadata(document["metadata"])}
-        return Comparable(
-            name, metadata, comparable_columns(parts), path.as_posix() if path else None, _cached(document)
-        )
+        return Comparable(name, metadata, rows, path.as_posix() if path else None, _cached(document), answers)
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
     cached = {} if reduced is document else _cached(document)
-    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
+    answers = GivenAnswers(() if reduced is document else document["results"])
+    where = path.as_posix() if path else None
+    return Comparable(metadata["name"], metadata, reduced["results"], where, cached, answers)
 
 
 def comparable_columns(parts: ResultParts) -> ColumnRows:
     """What comparisons read of the rows of a large run; found once."""
-    return parts.once("comparable", lambda: ColumnRows(map(_row, parts)))
+    return _columns(parts)[0]
+
+
+def _columns(parts: ResultParts) -> tuple[ColumnRows, GivenAnswers]:
+    return parts.once("comparable", lambda: _read(parts))
+
+
+def _read(parts: ResultParts) -> tuple[ColumnRows, GivenAnswers]:
+    """Both in one pass: the parts are read from disk."""
+    rows, answers = ColumnRows(), GivenAnswers()
+    for row in parts:
+        rows.append(_row(row))
+        answers.append(row)
+    return rows, answers
 
 
 def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:

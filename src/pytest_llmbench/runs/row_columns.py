@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Required, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Required, TypedDict, overload
 
 import numpy as np
 
@@ -117,6 +117,41 @@ class ColumnRows(Sequence[ComparableRow]):
             },
         }
         return {**row, "lost": self._lost[place]} if place in self._lost else row
+
+
+class GivenAnswers:
+    """Which answers a run has, so that one can be known again in another run that took it from the completion cache.
+
+    Each column, one a variant, has a number a row: the same for the same answer to the same case and epoch, 0 where
+    there is none, or nothing tells it from another one that reads alike. `remembered` are the rows whose answer the
+    cache gave, with the moment when it was made.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.numbers: dict[str, array[int]] = {}
+        self.remembered: dict[str, dict[int, str]] = {}
+        self.largest_batch = 1
+        self._rows = 0
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Take in a run's next row."""
+        for variant, answer in (row.get("completions") or {}).items():
+            column = self.numbers.setdefault(variant, array("q"))
+            column.extend([0] * (self._rows - len(column)))
+            column.append(_number(row, answer))
+            if answer.get("cached"):
+                self.remembered.setdefault(variant, {})[self._rows] = answer.get("timestamp") or ""
+            self.largest_batch = max(self.largest_batch, answer.get("batch_size") or 1)
+        self._rows += 1
+
+
+def _number(row: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
+    moment, took = answer.get("timestamp"), answer.get("latency_s")
+    if not answer.get("cached") and (not moment or took is None):
+        return 0  # a second answer, asked anew, may well be the same text
+    return hash((row["case"], row["epoch"], moment, took, answer["text"], answer.get("reasoning"))) or 1
 
 
 def changed_rows(
