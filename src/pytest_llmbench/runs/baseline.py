@@ -39,9 +39,9 @@ class Comparable:
 
     `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
-    weights_sha256), generation, spelling, metrics, asked (settings to ask the
-    same model again), versions, hardware; null or empty where the run did not say. Scores
-    are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the same model again), largest_batch (answers
+    in the fullest one), versions, hardware; null or empty where the run did not say. Scores are rounded alike, so that
+    a run and its own baseline are equal. `path` is where it was read, None if nowhere.
     `cached` are, by variant, a server's answers that the run took from the cache, `answers` by what all of a run's are
     known again; a baseline tells neither.
     """
@@ -52,6 +52,11 @@ class Comparable:
     path: str | None = None
     cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
     answers: GivenAnswers = dataclasses.field(default_factory=GivenAnswers)
+
+    @property
+    def largest_batch(self) -> int:
+        """Answers in the fullest batch; 1 where each was asked alone, or nothing is known of it."""
+        return int(self.metadata.get("largest_batch") or 1)
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""
@@ -68,7 +73,7 @@ def comparable(document: Mapping[str, Any], name: str, path: Path | None = None)
     """A run document or a baseline document in the shape that comparisons read."""
     if isinstance(parts := document["results"], ResultParts):
         rows, answers = _columns(parts)
-        metadata = {"name": name, **_metadata(document["metadata"])}
+        metadata = {"name": name, **_metadata(document["metadata"]), "largest_batch": answers.largest_batch}
         return Comparable(name, metadata, rows, path.as_posix() if path else None, _cached(document), answers)
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
@@ -103,11 +108,13 @@ def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:
 
 def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The baseline of a run document: no prompts, no answers, scores to six significant digits."""
+    rows = document["results"]
+    answers = _columns(rows)[1] if isinstance(rows, ResultParts) else GivenAnswers(rows)
     return {
         "kind": BASELINE,
         "schema_version": SCHEMA_VERSION,
-        "metadata": {"name": name, **_metadata(document["metadata"])},
-        "results": [_row(row) for row in document["results"]],
+        "metadata": {"name": name, **_metadata(document["metadata"]), "largest_batch": answers.largest_batch},
+        "results": [_row(row) for row in rows],
     }
 
 

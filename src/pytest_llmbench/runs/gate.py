@@ -12,9 +12,11 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
+from pytest_llmbench.runs.comparison import SPEED_METRICS
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import (
+    BATCHED,
     NO_COUNTERPART,
     NO_SHARED_CASE,
     NOTED_UNJUDGED,
@@ -70,14 +72,15 @@ def compare_runs(
     timestamp = baseline.metadata.get("timestamp")
     about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
     pairs, notes = _namesakes(baseline, run)
-    notes += differences_between(baseline, run)
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, baseline, run)
+    notes += [*differences_between(baseline, run), *batched]
 
     def judged(run: Comparable) -> dict[str, Any]:
-        sides, lost = _whole((baseline, run), pairs, metrics or DEFAULT_METRICS, unscored)
-        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
+        sides, lost = _whole((baseline, run), pairs, names, unscored)
+        measured = _measured(*sides, pairs, names, margins)
         questions = [*_questions(measured, categories=categories)]
         told = [*notes, *lost, *_unscored(measured)]
-        nothing = NOTHING_SCORED if questions else _not_shared(pairs, *sides)
+        nothing = (NOTHING_SCORED if questions else _not_shared(pairs, *sides)) if names else BATCHED
         return _gate(questions, kind, alpha, about, told, nothing, [after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
@@ -100,12 +103,14 @@ def compare_with_base(
     """
     variants = run.metadata["variants"]
     pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, run)
+    nothing = NOTHING_SCORED if names else BATCHED
 
     def judged(run: Comparable) -> dict[str, Any]:
-        sides, lost = _whole((run, run), pairs, metrics or DEFAULT_METRICS, unscored)
-        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
-        questions, told = _questions(measured, categories=categories), [*lost, *_unscored(measured)]
-        return _gate(questions, kind, alpha, None, told, variants=[after for _, after in pairs])
+        sides, lost = _whole((run, run), pairs, names, unscored)
+        measured = _measured(*sides, pairs, names, margins)
+        questions, told = _questions(measured, categories=categories), [*batched, *lost, *_unscored(measured)]
+        return _gate(questions, kind, alpha, None, told, nothing, [after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -230,6 +235,15 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list
         if name not in others
     ]
     return pairs, notes
+
+
+def _timed_alone(metrics: Sequence[str], *sides: Comparable) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """The metrics, without those of speed where answers shared batches, and notes on these."""
+    if (batch := max(side.largest_batch for side in sides)) == 1:
+        return metrics, []
+    gone = [name for name in metrics if name in SPEED_METRICS]
+    notes = [gate_note("unscored", "noted_batched", metric=name, batch=batch) for name in gone]
+    return tuple(name for name in metrics if name not in gone), notes
 
 
 def _whole(

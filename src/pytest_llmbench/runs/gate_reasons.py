@@ -15,12 +15,15 @@ CACHED_ALONE = N_(
 )
 NOTHING_SCORED, NO_SHARED_CASE, NO_COUNTERPART = "nothing_compared", "no_shared_case", "no_counterpart"
 """Why nothing could be compared."""
+BATCHED = "batched"
+"""Why times could not be."""
 UNJUDGED, NOTED_UNJUDGED = "unjudged", "noted_unjudged"
 """Why a gate does not pass that judged only some of its fine-tunes, and the key of the notes that name the others."""
 _NOTHING_JUDGED = {
     NOTHING_SCORED: N_("nothing could be compared: no metric of the gate is scored on both sides"),
     NO_SHARED_CASE: N_("nothing could be compared: the run and the baseline have no case in common"),
     NO_COUNTERPART: N_("nothing could be compared: no variant of the run has a counterpart in the baseline"),
+    BATCHED: N_("nothing could be compared: answers shared batches, so that none has a time of its own"),
     "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "cached_alone": CACHED_ALONE,
     UNJUDGED: N_("{variants} could not be judged: no metric of the gate is scored on both sides"),

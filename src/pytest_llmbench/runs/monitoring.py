@@ -11,6 +11,7 @@ import numpy as np
 
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable
+from pytest_llmbench.runs.comparison import SPEED_METRICS
 from pytest_llmbench.runs.drift_document import DriftPoint, DriftSeries, Monitored, UnwatchedMetric, WatchedRun
 from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
@@ -227,13 +228,21 @@ def _look(baseline: Comparable, run: Comparable, watches: Mapping[_Key, _Watch])
     grid = CaseGrid(*sides)
     for (key, watch), scores in zip(watches.items(), grid.scores(pairs, metrics), strict=True):
         seen = repeated.get(key, _Repeated())
-        watch.look(run, key, scores, ~np.isin(grid.epochs, list(seen.epochs)), seen.reason)
+        why_not = seen.reason or _batched(key[1], baseline, run)
+        watch.look(run, key, scores, ~np.isin(grid.epochs, list(seen.epochs)), why_not)
     return None
+
+
+def _batched(metric: str, *sides: Comparable) -> str | None:
+    """Why a metric of speed tells nothing of answers that waited for others."""
+    batch = max(side.largest_batch for side in sides)
+    shared = metric in SPEED_METRICS and batch > 1
+    return f"answers shared batches of up to {batch}, so that none has a time of its own" if shared else None
 
 
 def _numbers(run: Comparable, variant: str) -> Numbers:
     """By which the variant's answers are known again."""
-    return np.array(run.answers.numbers.get(variant, ()), dtype=np.int64)
+    return np.asarray(run.answers.numbers.get(variant, ()), dtype=np.int64)
 
 
 def _scored_whole(baseline: Comparable, variant: str, metric: str) -> list[str]:

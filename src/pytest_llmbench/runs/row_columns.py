@@ -124,7 +124,7 @@ class GivenAnswers:
 
     Each column, one a variant, has a number a row: the same for the same answer to the same case and epoch, 0 where
     there is none, or nothing tells it from another one that reads alike. `remembered` are the rows whose answer the
-    cache gave, with the moment when it was made.
+    cache gave, with the moment when it was made. `largest_batch` is how many answers shared the fullest batch.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:

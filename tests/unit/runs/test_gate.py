@@ -321,6 +321,31 @@ def test_a_metric_with_a_unit_has_no_bound_however_small_its_scores(in_one_secon
     assert overall(gate, "latency_s")["outcome"] == "pass"
 
 
+@pytest.mark.parametrize("sides", [{"largest_batch": 60}, {}])
+def test_times_of_answers_that_shared_batches_are_not_compared(sides: dict[str, int]) -> None:
+    before = compared({"relevance": GOOD, "latency_s": BAD}, **sides)
+    after = compared({"relevance": GOOD, "latency_s": GOOD}, largest_batch=35)
+    gate = regression(before, after, metrics=["relevance", "latency_s"])
+    assert {verdict["metric"] for verdict in gate["verdicts"]} == {"relevance"}
+    (note,) = gate["notes"]
+    assert (
+        f"latency_s was not compared: answers shared batches of up to {sides.get('largest_batch', 35)}"
+        in note["message"]
+    )
+    nothing = regression(before, after, metrics=["latency_s"])
+    assert (nothing["verdicts"], nothing["failed"]) == ([], True)
+    assert "answers shared batches, so that none has a time of its own" in nothing["reason"]
+    alone = regression(*(compared({"latency_s": side}, largest_batch=1) for side in (BAD, GOOD)), metrics=["latency_s"])
+    assert alone["verdicts"]
+
+
+def test_times_of_shared_batches_are_not_held_against_the_base() -> None:
+    run = compared({"relevance": GOOD, "latency_s": GOOD}, largest_batch=60)
+    gate = valid(compare_with_base(run, kind="compare", metrics=["relevance", "latency_s"]))
+    assert {verdict["metric"] for verdict in gate["verdicts"]} == {"relevance"}
+    assert "latency_s was not compared" in gate["notes"][0]["message"]
+
+
 def test_scores_that_differ_by_rounding_have_not_changed() -> None:
     gate = regression(compared([[0.1 + 0.2, 0.3]] * 9), compared([[0.3, 0.1 + 0.2]] * 9))
     assert (gate["outcome"], overall(gate)["effect"], overall(gate)["moved"]) == ("pass", 0, [])
