@@ -68,6 +68,33 @@ def test_the_same_answers_pass_and_say_so(drilled: Project) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("13", "0")
 
 
+def test_a_gate_of_the_first_cases_does_not_pass(drilled: Project) -> None:
+    result = drilled.run(*GATE, "accepted", "--llmbench-limit=6")
+    text = result.stdout.str()
+    assert result.ret == 0
+    assert (gate(drilled)["outcome"], gate(drilled)["because"]["kind"]) == ("inconclusive", "limited")
+    assert "INCONCLUSIVE: regression gate against baseline 0001_accepted" in text
+    assert "PASS" not in text
+    assert drilled.run(*GATE, "accepted", "--llmbench-limit=12").ret == 0
+    assert gate(drilled)["outcome"] == "pass"
+
+
+def test_a_selection_is_judged_and_what_it_lacks_is_noted(drilled: Project) -> None:
+    assert drilled.run(*GATE, "accepted", "-k", "c0 or c1").ret == 0
+    assert gate(drilled)["outcome"] == "pass"
+    assert [note["kind"] for note in gate(drilled)["notes"]] == ["missing_in_run"]
+
+
+def test_what_fell_on_the_first_cases_fails_and_no_word_says_otherwise(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    result = drilled.run(*GATE, "accepted", "--llmbench-limit=8")
+    text = " ".join(result.stdout.str().split())
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "FAIL: regression gate" in text
+    assert "A part of the cases has no verdict" not in text
+    assert "A part of the cases can show that something got worse" in text
+
+
 def test_a_fall_of_a_few_cases_is_inconclusive_and_says_what_would_settle_it(drilled: Project) -> None:
     drilled.backend("knows=lambda case: int(case.id[1:]) >= 2")
     result = drilled.run(*GATE)

@@ -43,7 +43,7 @@ class Comparable:
     in the fullest one), versions, hardware; null or empty where the run did not say. Scores are rounded alike, so that
     a run and its own baseline are equal. `path` is where it was read, None if nowhere.
     `cached` are, by variant, a server's answers that the run took from the cache, `answers` by what all of a run's are
-    known again; a baseline tells neither.
+    known again; a baseline tells neither. `limited` says that `benchmark.limit` left cases of the suites out.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Comparable:
     path: str | None = None
     cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
     answers: GivenAnswers = dataclasses.field(default_factory=GivenAnswers)
+    limited: bool = False
 
     @property
     def largest_batch(self) -> int:
@@ -71,16 +72,16 @@ class Comparable:
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
     """A run document or a baseline document in the shape that comparisons read."""
+    where, limited = path.as_posix() if path else None, bool(document["metadata"].get("limited"))
     if isinstance(parts := document["results"], ResultParts):
         rows, answers = _columns(parts)
         metadata = {"name": name, **_metadata(document["metadata"]), "largest_batch": answers.largest_batch}
-        return Comparable(name, metadata, rows, path.as_posix() if path else None, _cached(document), answers)
+        return Comparable(name, metadata, rows, where, _cached(document), answers, limited)
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
     cached = {} if reduced is document else _cached(document)
     answers = GivenAnswers(() if reduced is document else document["results"])
-    where = path.as_posix() if path else None
-    return Comparable(metadata["name"], metadata, reduced["results"], where, cached, answers)
+    return Comparable(metadata["name"], metadata, reduced["results"], where, cached, answers, limited)
 
 
 def comparable_columns(parts: ResultParts) -> ColumnRows:

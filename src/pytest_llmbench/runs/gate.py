@@ -17,6 +17,7 @@ from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import (
     BATCHED,
+    LIMITED,
     NO_COUNTERPART,
     NO_SHARED_CASE,
     NOTED_UNJUDGED,
@@ -133,7 +134,10 @@ def gate_of(
 
 
 def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable | None) -> dict[str, Any]:
-    """The gate object of `run` held against the baseline, or its own base if there is none; as strict as was set."""
+    """The gate object of `run` held against the baseline, or its own base if there is none; as strict as was set.
+
+    A run that was limited to the first cases passes no gate.
+    """
     kind = _kind(settings)
     asked: dict[str, Any] = {
         "kind": kind,
@@ -144,10 +148,19 @@ def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable |
         "unscored": settings.unscored,
     }
     gate = compare_runs(baseline, run, **asked) if baseline else compare_with_base(run, **asked)
+    if run.limited and gate["outcome"] == Outcome.PASS:
+        gate = _of_a_part(gate)
     if kind != "compare" and gate["outcome"] == Outcome.INCONCLUSIVE:
         strict = settings.inconclusive == "fail" or (settings.inconclusive == "auto" and kind == "improvement")
         gate["failed"] |= strict
     return gate
+
+
+def _of_a_part(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The gate that passes on the first cases alone, as inconclusive; what fails on them, fails."""
+    why = {"kind": LIMITED, "verdict": gate["because"]["verdict"], "others": 0}
+    made = {**gate, "outcome": Outcome.INCONCLUSIVE.value, "because": why}
+    return {**made, "reason": reason_of(gate_document(made), _SAY, str)}
 
 
 def _kind(settings: GateSettings) -> Kind:
