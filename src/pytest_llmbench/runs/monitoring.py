@@ -16,6 +16,7 @@ from pytest_llmbench.runs.drift_document import DriftPoint, DriftSeries, Monitor
 from pytest_llmbench.runs.gate import namesakes
 from pytest_llmbench.runs.lost_answers import counted_as_worst
 from pytest_llmbench.runs.paired_scores import CaseGrid, PairedScores
+from pytest_llmbench.runs.row_columns import seconds_of
 from pytest_llmbench.stats.confidence_sequence import DriftSums
 
 if TYPE_CHECKING:
@@ -109,10 +110,10 @@ class _Watch:
     """One metric of one variant, run after run: sums of the scores, and why runs are left out.
 
     `asked` are the cases that the baseline scored whole: every run is held against the same ones. `known` are the
-    numbers of the baseline's answers, if they are known, and `since` is when it was made.
+    numbers of the baseline's answers, if they are known, and `since` is the second in which it was made.
     """
 
-    def __init__(self, asked: Iterable[str], known: Numbers, since: str) -> None:
+    def __init__(self, asked: Iterable[str], known: Numbers, since: float) -> None:
         self._asked = frozenset(asked)
         self._known = [known]
         self._since = since
@@ -131,11 +132,12 @@ class _Watch:
 
     def repeated(self, run: Comparable, variant: str) -> _Repeated:
         """What of the next run is no new evidence."""
-        numbers = _numbers(run, variant)
         again = np.zeros(len(run.rows), dtype=bool)
-        again[: len(numbers)] = np.isin(numbers, np.concatenate(self._known)) & (numbers != 0)
-        older = [place for place, made in run.answers.remembered.get(variant, {}).items() if "" < made <= self._since]
-        again[older] = True
+        if answers := run.answers.of.get(variant):
+            made, cached = np.asarray(answers.made), np.frombuffer(answers.cached, dtype=bool)
+            # asked anew at a moment that nobody recorded, the same text may well come again
+            known = np.isin(_numbers(run, variant), np.concatenate(self._known)) & (cached | ~np.isnan(made))
+            again[: len(known)] = known | (cached & (made <= self._since))
         if not again.any():
             return _Repeated()
         asked = [(row["epoch"], mark) for row, mark in zip(run.rows, again, strict=True) if row["case"] in self._asked]
@@ -209,10 +211,11 @@ class _Watch:
 
 
 def _watches(baseline: Comparable, run: Comparable, metrics: Sequence[str]) -> dict[_Key, _Watch]:
-    pairs, since = namesakes(baseline.metadata["variants"], run.metadata["variants"]), baseline.metadata["timestamp"]
+    pairs = namesakes(baseline.metadata["variants"], run.metadata["variants"])
+    since = seconds_of(baseline.metadata["timestamp"])
     known = {pair: _numbers(baseline, pair[0]) for pair in pairs}
     return {
-        (pair, metric): _Watch(_scored_whole(baseline, pair[0], metric), known[pair], since or "")
+        (pair, metric): _Watch(_scored_whole(baseline, pair[0], metric), known[pair], since)
         for pair in pairs
         for metric in metrics
     }
@@ -242,7 +245,8 @@ def _batched(metric: str, *sides: Comparable) -> str | None:
 
 def _numbers(run: Comparable, variant: str) -> Numbers:
     """By which the variant's answers are known again."""
-    return np.asarray(run.answers.numbers.get(variant, ()), dtype=np.int64)
+    answers = run.answers.of.get(variant)
+    return np.asarray(answers.numbers if answers else (), dtype=np.int64)
 
 
 def _scored_whole(baseline: Comparable, variant: str, metric: str) -> list[str]:

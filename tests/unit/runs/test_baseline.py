@@ -171,9 +171,8 @@ def test_the_answers_of_a_large_run_are_known_again_as_those_of_a_small_one(make
         comparable({**document, "results": rows}, "run").answers
         for rows in (document["results"], ResultParts(tmp_path / "parts"))
     )
-    assert large.numbers == small.numbers
-    assert {variant: set(numbers) & {0} for variant, numbers in large.numbers.items()} == {
-        "base": set(),
-        "finetuned": set(),
-    }
-    assert set(large.remembered["finetuned"]) == set(small.remembered["finetuned"]) == {7}
+    for variant in ("base", "finetuned"):
+        assert large.of[variant].numbers == small.of[variant].numbers
+        assert large.of[variant].made == small.of[variant].made
+    for answers in (small, large):
+        assert [place for place, cached in enumerate(answers.of["finetuned"].cached) if cached] == [7]

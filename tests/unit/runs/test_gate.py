@@ -322,7 +322,7 @@ def test_a_metric_with_a_unit_has_no_bound_however_small_its_scores(in_one_secon
 
 
 @pytest.mark.parametrize("sides", [{"largest_batch": 60}, {}])
-def test_times_of_answers_that_shared_batches_are_not_compared(sides: dict[str, int]) -> None:
+def test_times_of_answers_that_shared_batches_are_not_compared(sides: dict[str, Any]) -> None:
     before = compared({"relevance": GOOD, "latency_s": BAD}, **sides)
     after = compared({"relevance": GOOD, "latency_s": GOOD}, largest_batch=35)
     gate = regression(before, after, metrics=["relevance", "latency_s"])

@@ -227,8 +227,9 @@ def test_answers_that_were_not_scored_count_when_they_are() -> None:
 def test_answers_without_a_moment_are_known_again_only_where_they_were_remembered() -> None:
     asked, again = (answered(compared([[1.0]] * 60, name=name), at("")) for name in ("asked", "again"))
     assert len(watched(asked, again)["series"][0]["points"]) == 2
-    first, remembered = (answered(compared([[1.0]] * 60, name=name), at(""), cached=True) for name in ("a", "b"))
-    assert len(watched(first, remembered)["series"][0]["points"]) == 1
+    remembered = answered(compared([[1.0]] * 60, name="remembered"), at(""), cached=True)
+    for first in (asked, remembered):
+        assert len(watched(first, remembered)["series"][0]["points"]) == 1
 
 
 def test_times_of_shared_batches_are_not_watched() -> None:
