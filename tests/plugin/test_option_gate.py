@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from support.command_line import llmbench
 from support.plugin_project import Project
 
 from pytest_llmbench.runs.baseline import Comparable
@@ -288,6 +289,19 @@ def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: py
     result = drilled.run(*GATE)
     result.stdout.fnmatch_lines(["::error*Keywords found (share)*"])
     assert "Keywords found" in (drilled.path / "summary.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_repeat_remembered_answers_are_watched_once(
+    drilled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(drilled.path)
+    for seed in ("8", "8", "8", "9"):
+        drilled.run("--llmbench-save=nightly", f"--llmbench-seed={seed}")
+    found = json.loads(
+        llmbench("monitor", "accepted", "2", "3", "4", "5", "--metrics", "keywords", "--json").stdout,
+    )
+    assert [point["run"] for point in found["series"][0]["points"]] == ["0002_nightly", "0005_nightly"]
+    assert [run["not_comparable"] is None for run in found["runs"]] == [True, False, False, True]
 
 
 def test_the_drift_is_looked_at_since_the_baseline_however_few_runs_the_trend_shows(
