@@ -76,6 +76,14 @@ def test_an_unlucky_seed_does_not_fail_the_session(moody: Project) -> None:
     assert {path.parent.name for path in folder.glob("*/run.json")} == {"again", "baseline-again"}
 
 
+def test_fresh_answers_to_the_first_cases_alone_pass_no_gate(moody: Project) -> None:
+    moody.write("unlucky", "7")
+    assert moody.run(*GATE, "--llmbench-compare=accepted", "--llmbench-seed=7", "--llmbench-limit=8").ret == 0
+    found = gate(moody)
+    assert (found["outcome"], found["because"]["kind"]) == ("inconclusive", "limited")
+    assert [note["kind"] for note in found["notes"]] == ["unconfirmed"]
+
+
 def test_a_fall_that_comes_again_fails(moody: Project) -> None:
     moody.write("conftest.py", LOADED.replace('"adapters": {}}', '"adapters": {}}' + FORGETS))
     result = moody.run(*GATE)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from support.command_line import llmbench
 from support.plugin_project import Project
 
 from pytest_llmbench.runs.baseline import Comparable
@@ -66,6 +67,33 @@ def test_the_same_answers_pass_and_say_so(drilled: Project) -> None:
     suite = ET.parse(drilled.path / "junit.xml").getroot().find("testsuite")  # noqa: S314  # written by pytest
     assert suite is not None
     assert (suite.get("tests"), suite.get("failures")) == ("13", "0")
+
+
+def test_a_gate_of_the_first_cases_does_not_pass(drilled: Project) -> None:
+    result = drilled.run(*GATE, "accepted", "--llmbench-limit=6")
+    text = result.stdout.str()
+    assert result.ret == 0
+    assert (gate(drilled)["outcome"], gate(drilled)["because"]["kind"]) == ("inconclusive", "limited")
+    assert "INCONCLUSIVE: regression gate against baseline 0001_accepted" in text
+    assert "PASS" not in text
+    assert drilled.run(*GATE, "accepted", "--llmbench-limit=12").ret == 0
+    assert gate(drilled)["outcome"] == "pass"
+
+
+def test_a_selection_is_judged_and_what_it_lacks_is_noted(drilled: Project) -> None:
+    assert drilled.run(*GATE, "accepted", "-k", "c0 or c1").ret == 0
+    assert gate(drilled)["outcome"] == "pass"
+    assert [note["kind"] for note in gate(drilled)["notes"]] == ["missing_in_run"]
+
+
+def test_what_fell_on_the_first_cases_fails_and_no_word_says_otherwise(drilled: Project) -> None:
+    drilled.backend(FORGETS)
+    result = drilled.run(*GATE, "accepted", "--llmbench-limit=8")
+    text = " ".join(result.stdout.str().split())
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "FAIL: regression gate" in text
+    assert "A part of the cases has no verdict" not in text
+    assert "A part of the cases can show that something got worse" in text
 
 
 def test_a_fall_of_a_few_cases_is_inconclusive_and_says_what_would_settle_it(drilled: Project) -> None:
@@ -261,6 +289,19 @@ def test_github_gets_annotations_and_a_summary(drilled: Project, monkeypatch: py
     result = drilled.run(*GATE)
     result.stdout.fnmatch_lines(["::error*Keywords found (share)*"])
     assert "Keywords found" in (drilled.path / "summary.md").read_text(encoding="utf-8")
+
+
+def test_runs_that_repeat_remembered_answers_are_watched_once(
+    drilled: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(drilled.path)
+    for seed in ("8", "8", "8", "9"):
+        drilled.run("--llmbench-save=nightly", f"--llmbench-seed={seed}")
+    found = json.loads(
+        llmbench("monitor", "accepted", "2", "3", "4", "5", "--metrics", "keywords", "--json").stdout,
+    )
+    assert [point["run"] for point in found["series"][0]["points"]] == ["0002_nightly", "0005_nightly"]
+    assert [run["not_comparable"] is None for run in found["runs"]] == [True, False, False, True]
 
 
 def test_the_drift_is_looked_at_since_the_baseline_however_few_runs_the_trend_shows(

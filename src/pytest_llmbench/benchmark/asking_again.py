@@ -45,13 +45,17 @@ Opener = Callable[["Settings"], "Backend"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Questions:
-    """What is asked, by what it is scored, and where the answers are journaled."""
+    """What is asked, by what it is scored, and where the answers are journaled.
+
+    `limited` says that `benchmark.limit` left cases out.
+    """
 
     cases: Sequence[Case]
     registry: MetricRegistry
     vocabulary: Vocabulary
     folder: Path
     progress: AnswerProgress
+    limited: bool = False
 
 
 def is_greedy(generation: GenerationSettings) -> bool:
@@ -261,6 +265,7 @@ def _document(settings: Settings, questions: Questions, folder: str, opened: Ope
     """The answers' document, also written beside the run that was judged first."""
     place: Path = questions.folder / folder
     answered = ask_again(settings, dataclasses.replace(questions, folder=place), opened)
+    answered = dataclasses.replace(answered, metadata={**answered.metadata, "limited": questions.limited})
     document = build_document(answered, answer_chars=settings.output.answer_chars)
     write_json(document, place / RUN_FILE)
     return document

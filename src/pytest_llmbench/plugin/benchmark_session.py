@@ -198,7 +198,8 @@ class BenchmarkSession:
             return gate
         self.progress.say("the gate fails: asking both sides again, with fresh seeds")
         cases = [case for case in self._ours.cases if (case.name, case.epoch) in places]
-        questions = Questions(cases, self._ours.registry, self._ours.vocabulary, folder, self.progress)
+        ours = self._ours
+        questions = Questions(cases, ours.registry, ours.vocabulary, folder, self.progress, limited=ours.is_limited)
         loaded = functools.partial(open_backend, cases=cases)  # so that its context is as long as they need
         return confirmed(gate, Sides(self._ours.settings, self._opened, loaded, self.baseline), questions, name)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_llmbench.core.locale import N_, NN_, UNSCORED, Words
 from pytest_llmbench.runs.case_counts import count, needed_text
-from pytest_llmbench.runs.gate_reasons import not_ruled_out, reason_of, short, subject_text
+from pytest_llmbench.runs.gate_reasons import LIMITED, not_ruled_out, reason_of, short, subject_text
 from pytest_llmbench.runs.typed import GateDocument, VerdictDocument
 
 GATED = {
@@ -70,8 +70,9 @@ def heading(gate: GateDocument, say: Words) -> str:
 
 
 def outcome_word(outcome: str, gate: GateDocument, say: Words) -> str:
-    """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead, if it compared."""
-    if gate.kind == "compare" and not gate.verdicts:
+    """`PASS` and the like; a comparison, which gates nothing, tells better from worse instead, if it compared all."""
+    of_a_part = gate.because is not None and gate.because.kind == LIMITED
+    if gate.kind == "compare" and (of_a_part or not gate.verdicts):
         return say("NO VERDICT")
     return say((COMPARED if gate.kind == "compare" else GATED)[outcome])
 

@@ -44,6 +44,12 @@ def cut_short(document: RunDocument, say: Words) -> str | None:
             results=ended.results,
             planned=ended.planned,
         )
+    if document.gate is not None and document.gate.outcome == "fail":
+        return say(
+            "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases can show that something got "
+            "worse, not that nothing did.",
+            cases=document.statistics.cases,
+        )
     return say(
         "LIMITED to the first cases ({cases}, benchmark.limit). A part of the cases has no verdict.",
         cases=document.statistics.cases,

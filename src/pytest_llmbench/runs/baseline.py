@@ -18,7 +18,7 @@ from pytest_llmbench.core.text_cells import columns, one_line
 from pytest_llmbench.runs.averages import mean
 from pytest_llmbench.runs.cached_answers import CachedAnswers, cached_answers
 from pytest_llmbench.runs.result_parts import ResultParts
-from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow, changed_rows
+from pytest_llmbench.runs.row_columns import ColumnRows, ComparableRow, GivenAnswers, changed_rows
 from pytest_llmbench.runs.storage import BASELINE, is_baseline
 from pytest_llmbench.runs.typed import Metadata, run_document
 
@@ -41,10 +41,11 @@ class Comparable:
 
     `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
-    weights_sha256), generation, spelling, metrics, asked (settings to ask the
-    same model again), versions, hardware; null or empty where the run did not say. Scores
-    are rounded alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
-    `cached` are, by variant, a server's answers that the run took from the cache; a baseline does not tell.
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the same model again), largest_batch (answers
+    in the fullest one), versions, hardware; null or empty where the run did not say. Scores are rounded alike, so that
+    a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    `cached` are, by variant, a server's answers that the run took from the cache, `answers` by what all of a run's are
+    known again; a baseline tells neither. `limited` says that `benchmark.limit` left cases of the suites out.
     """
 
     name: str
@@ -52,6 +53,13 @@ class Comparable:
     rows: Sequence[ComparableRow]
     path: str | None = None
     cached: Mapping[str, CachedAnswers] = dataclasses.field(default_factory=dict)
+    answers: GivenAnswers = dataclasses.field(default_factory=GivenAnswers)
+    limited: bool = False
+
+    @property
+    def largest_batch(self) -> int:
+        """Answers in the fullest batch; 1 where each was asked alone, or nothing is known of it."""
+        return int(self.metadata.get("largest_batch") or 1)
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""
@@ -66,20 +74,34 @@ class Comparable:
 
 def comparable(document: Mapping[str, Any], name: str, path: Path | None = None) -> Comparable:
     """A run document or a baseline document in the shape that comparisons read."""
+    where, limited = path.as_posix() if path else None, bool(document["metadata"].get("limited"))
     if isinstance(parts := document["results"], ResultParts):
-        metadata = {"name": name, **_metadata(document["metadata"])}
-        return Comparable(
-            name, metadata, comparable_columns(parts), path.as_posix() if path else None, _cached(document)
-        )
+        rows, answers = _columns(parts)
+        metadata = {"name": name, **_metadata(document["metadata"]), "largest_batch": answers.largest_batch}
+        return Comparable(name, metadata, rows, where, _cached(document), answers, limited)
     reduced = document if is_baseline(document) else baseline_of(document, name)
     metadata = reduced["metadata"]
     cached = {} if reduced is document else _cached(document)
-    return Comparable(metadata["name"], metadata, reduced["results"], path.as_posix() if path else None, cached)
+    answers = GivenAnswers(() if reduced is document else document["results"])
+    return Comparable(metadata["name"], metadata, reduced["results"], where, cached, answers, limited)
 
 
 def comparable_columns(parts: ResultParts) -> ColumnRows:
     """What comparisons read of the rows of a large run; found once."""
-    return parts.once("comparable", lambda: ColumnRows(map(_row, parts)))
+    return _columns(parts)[0]
+
+
+def _columns(parts: ResultParts) -> tuple[ColumnRows, GivenAnswers]:
+    return parts.once("comparable", lambda: _read(parts))
+
+
+def _read(parts: ResultParts) -> tuple[ColumnRows, GivenAnswers]:
+    """Both in one pass: the parts are read from disk."""
+    rows, answers = ColumnRows(), GivenAnswers()
+    for row in parts:
+        rows.append(_row(row))
+        answers.append(row)
+    return rows, answers
 
 
 def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:
@@ -89,11 +111,13 @@ def _cached(document: Mapping[str, Any]) -> Mapping[str, CachedAnswers]:
 
 def baseline_of(document: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The baseline of a run document: no prompts, no answers, scores to six significant digits."""
+    rows = document["results"]
+    answers = _columns(rows)[1] if isinstance(rows, ResultParts) else GivenAnswers(rows)
     return {
         "kind": BASELINE,
         "schema_version": SCHEMA_VERSION,
-        "metadata": {"name": name, **_metadata(document["metadata"])},
-        "results": [_row(row) for row in document["results"]],
+        "metadata": {"name": name, **_metadata(document["metadata"]), "largest_batch": answers.largest_batch},
+        "results": [_row(row) for row in rows],
     }
 
 

@@ -12,9 +12,12 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.records import BASE
 from pytest_llmbench.runs.baseline import Comparable, comparable
 from pytest_llmbench.runs.comparability import differences_between, unscored_alike
+from pytest_llmbench.runs.comparison import SPEED_METRICS
 from pytest_llmbench.runs.fresh_answers import judged_on_fresh_answers
 from pytest_llmbench.runs.gate_notes import gate_note
 from pytest_llmbench.runs.gate_reasons import (
+    BATCHED,
+    LIMITED,
     NO_COUNTERPART,
     NO_SHARED_CASE,
     NOTED_UNJUDGED,
@@ -70,14 +73,15 @@ def compare_runs(
     timestamp = baseline.metadata.get("timestamp")
     about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
     pairs, notes = _namesakes(baseline, run)
-    notes += differences_between(baseline, run)
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, baseline, run)
+    notes += [*differences_between(baseline, run), *batched]
 
     def judged(run: Comparable) -> dict[str, Any]:
-        sides, lost = _whole((baseline, run), pairs, metrics or DEFAULT_METRICS, unscored)
-        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
+        sides, lost = _whole((baseline, run), pairs, names, unscored)
+        measured = _measured(*sides, pairs, names, margins)
         questions = [*_questions(measured, categories=categories)]
         told = [*notes, *lost, *_unscored(measured)]
-        nothing = NOTHING_SCORED if questions else _not_shared(pairs, *sides)
+        nothing = (NOTHING_SCORED if questions else _not_shared(pairs, *sides)) if names else BATCHED
         return _gate(questions, kind, alpha, about, told, nothing, [after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
@@ -100,12 +104,14 @@ def compare_with_base(
     """
     variants = run.metadata["variants"]
     pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, run)
+    nothing = NOTHING_SCORED if names else BATCHED
 
     def judged(run: Comparable) -> dict[str, Any]:
-        sides, lost = _whole((run, run), pairs, metrics or DEFAULT_METRICS, unscored)
-        measured = _measured(*sides, pairs, metrics or DEFAULT_METRICS, margins)
-        questions, told = _questions(measured, categories=categories), [*lost, *_unscored(measured)]
-        return _gate(questions, kind, alpha, None, told, variants=[after for _, after in pairs])
+        sides, lost = _whole((run, run), pairs, names, unscored)
+        measured = _measured(*sides, pairs, names, margins)
+        questions, told = _questions(measured, categories=categories), [*batched, *lost, *_unscored(measured)]
+        return _gate(questions, kind, alpha, None, told, nothing, [after for _, after in pairs])
 
     return judged_on_fresh_answers(judged, run)
 
@@ -128,7 +134,10 @@ def gate_of(
 
 
 def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable | None) -> dict[str, Any]:
-    """The gate object of `run` held against the baseline, or its own base if there is none; as strict as was set."""
+    """The gate object of `run` held against the baseline, or its own base if there is none; as strict as was set.
+
+    A run that was limited to the first cases passes no gate.
+    """
     kind = _kind(settings)
     asked: dict[str, Any] = {
         "kind": kind,
@@ -139,10 +148,19 @@ def settled_gate(run: Comparable, settings: GateSettings, baseline: Comparable |
         "unscored": settings.unscored,
     }
     gate = compare_runs(baseline, run, **asked) if baseline else compare_with_base(run, **asked)
+    if run.limited and gate["outcome"] == Outcome.PASS:
+        gate = _of_a_part(gate)
     if kind != "compare" and gate["outcome"] == Outcome.INCONCLUSIVE:
         strict = settings.inconclusive == "fail" or (settings.inconclusive == "auto" and kind == "improvement")
         gate["failed"] |= strict
     return gate
+
+
+def _of_a_part(gate: Mapping[str, Any]) -> dict[str, Any]:
+    """The gate that passes on the first cases alone, as inconclusive; what fails on them, fails."""
+    why = {"kind": LIMITED, "verdict": gate["because"]["verdict"], "others": 0}
+    made = {**gate, "outcome": Outcome.INCONCLUSIVE.value, "because": why}
+    return {**made, "reason": reason_of(gate_document(made), _SAY, str)}
 
 
 def _kind(settings: GateSettings) -> Kind:
@@ -230,6 +248,15 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list
         if name not in others
     ]
     return pairs, notes
+
+
+def _timed_alone(metrics: Sequence[str], *sides: Comparable) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """The metrics, without those of speed where answers shared batches, and notes on these."""
+    if (batch := max(side.largest_batch for side in sides)) == 1:
+        return metrics, []
+    gone = [name for name in metrics if name in SPEED_METRICS]
+    notes = [gate_note("unscored", "noted_batched", metric=name, batch=batch) for name in gone]
+    return tuple(name for name in metrics if name not in gone), notes
 
 
 def _whole(

@@ -41,6 +41,10 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_unscored": N_("{metric} of {variant} is not scored alike ({before} answers before, {after} after): {cases}"),
     "noted_unjudged": N_("{variant} has no answer that is scored on both sides, and was not judged"),
     "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
+    "noted_batched": N_(
+        "{metric} was not compared: answers shared batches of up to {batch}, where a short one waits for the long ones "
+        "beside it; ask one at a time for that (generation.batch_size: 1)"
+    ),
     "noted_lost": N_(
         "{metric} of {variant}: answers were lost to errors, time-outs or endless thinking, {before} before and "
         "{after} after, and count as {worst}, the worst score, on the side that lost them: {cases}"

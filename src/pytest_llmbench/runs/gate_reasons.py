@@ -15,12 +15,17 @@ CACHED_ALONE = N_(
 )
 NOTHING_SCORED, NO_SHARED_CASE, NO_COUNTERPART = "nothing_compared", "no_shared_case", "no_counterpart"
 """Why nothing could be compared."""
+BATCHED = "batched"
+"""Why times could not be."""
+LIMITED = "limited"
+"""Why a gate does not pass of which `benchmark.limit` left cases out."""
 UNJUDGED, NOTED_UNJUDGED = "unjudged", "noted_unjudged"
 """Why a gate does not pass that judged only some of its fine-tunes, and the key of the notes that name the others."""
 _NOTHING_JUDGED = {
     NOTHING_SCORED: N_("nothing could be compared: no metric of the gate is scored on both sides"),
     NO_SHARED_CASE: N_("nothing could be compared: the run and the baseline have no case in common"),
     NO_COUNTERPART: N_("nothing could be compared: no variant of the run has a counterpart in the baseline"),
+    BATCHED: N_("nothing could be compared: answers shared batches, so that none has a time of its own"),
     "no_baseline": N_("there is no baseline '{name}' yet: nothing was compared"),
     "cached_alone": CACHED_ALONE,
     UNJUDGED: N_("{variants} could not be judged: no metric of the gate is scored on both sides"),
@@ -30,6 +35,7 @@ _JUDGED = {
     "unchanged": N_("no score changed in any case{left_open}"),
     "not_worse": N_("nothing got worse by more than its margin: {told}"),
     "better": N_("better, and nothing worse: {told}"),
+    LIMITED: N_("only the first cases were asked (benchmark.limit), which show nothing of the others: {told}"),
     "category_in_doubt": N_("{category} may have got worse by more than its margin, on too few cases to tell: {told}"),
 }
 _IN_DOUBT_WITHOUT_MARGIN = N_("{category} may have got worse, on too few cases to tell: {told}")
@@ -108,7 +114,7 @@ def reason_of(gate: GateDocument, say: Words, named: Callable[[str], str]) -> st
         return say(_NOTHING_JUDGED[why.kind], name=_baseline_name(gate), variants=_unjudged(gate))
     verdict, others = gate.verdicts[why.verdict], why.others
     of_a_gain = gate.kind == "improvement" and why.kind == "category_in_doubt"
-    told = _told(verdict, say, named(verdict.metric), with_p=why.kind != "not_worse" and not of_a_gain)
+    told = _told(verdict, say, named(verdict.metric), with_p=why.kind not in {"not_worse", LIMITED} and not of_a_gain)
     names = {"variant": short(verdict.variant), "category": short(verdict.category or "")}
     said = say(_sentence(why.kind, gate, verdict), told=told, left_open=_left_open(verdict, say), **names)
     return say(_AND_OTHERS[why.kind], told=said, count=others) if others else said

@@ -81,9 +81,9 @@ class CaseGrid:
         self.categories = np.array(list(categories.values()), dtype=object)
         self._groups = _groups(categories, self._columns)
         lines = {case: line for line, case in enumerate(categories)}
-        numbers = sorted({*epochs[0], *epochs[1]})
-        columns = {epoch: column for column, epoch in enumerate(numbers)}
-        self._common = np.isin(numbers, epochs[0]) & np.isin(numbers, epochs[1])
+        self.epochs = sorted({*epochs[0], *epochs[1]})
+        columns = {epoch: column for column, epoch in enumerate(self.epochs)}
+        self._common = np.isin(self.epochs, epochs[0]) & np.isin(self.epochs, epochs[1])
         spare = len(lines)  # one more line, for the cases that the other run lacks
         self._shape = (spare + 1, len(columns))
         self._cells = [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Required, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Required, TypedDict, overload
 
 import numpy as np
 
@@ -117,6 +118,57 @@ class ColumnRows(Sequence[ComparableRow]):
             },
         }
         return {**row, "lost": self._lost[place]} if place in self._lost else row
+
+
+class AnswerColumns:
+    """One variant's answers, row by row up to the last that has one.
+
+    `numbers` are the same for the same answer to the same case and epoch, `made` are the seconds of the clock in which
+    they were made, NaN where that is unknown, and `cached` says whose answer came from the completion cache.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        self.made = array("d")
+        self.cached = bytearray()
+
+    def append(self, place: int, row: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Take in the answer of the row at this place."""
+        gap = place - len(self.numbers)
+        moment, took = answer.get("timestamp"), answer.get("latency_s")
+        told = (row["case"], row["epoch"], moment, took, answer["text"], answer.get("reasoning"))
+        self.numbers.extend([*[0] * gap, hash(told)])
+        self.made.extend([*[math.nan] * gap, seconds_of(moment)])
+        self.cached.extend([*[0] * gap, bool(answer.get("cached"))])
+
+
+class GivenAnswers:
+    """Which answers a run has, by variant, so that they are known again in a run that took them from the cache.
+
+    `largest_batch` is how many answers shared the fullest batch.
+    """
+
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.of: dict[str, AnswerColumns] = {}
+        self.largest_batch = 1
+        self._rows = 0
+        for row in rows:
+            self.append(row)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Take in a run's next row."""
+        for variant, answer in (row.get("completions") or {}).items():
+            self.of.setdefault(variant, AnswerColumns()).append(self._rows, row, answer)
+            self.largest_batch = max(self.largest_batch, answer.get("batch_size") or 1)
+        self._rows += 1
+
+
+def seconds_of(timestamp: str | None) -> float:
+    """A moment in seconds, NaN where there is none: own backends need not tell it."""
+    try:
+        return datetime.datetime.fromisoformat(timestamp or "").timestamp()
+    except ValueError:
+        return math.nan
 
 
 def changed_rows(

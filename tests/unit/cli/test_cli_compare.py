@@ -48,6 +48,16 @@ def test_a_comparison_is_told_with_its_evidence() -> None:
     assert "Cases that moved most" in done.stdout
 
 
+def test_times_of_shared_batches_are_no_comparison() -> None:
+    for held_against in ("accepted", "accepted.json"):
+        llmbench("baseline", "accepted", "--as-measured", "--output", "accepted.json")
+        done = llmbench("compare", held_against, "worse", "--metrics", "latency_s")
+        assert done.exit_code == 0
+        assert "NO VERDICT" in done.stdout
+        assert "answers shared batches, so that none has a time of its own" in " ".join(done.stdout.split())
+        assert not any(word in done.stdout for word in ("BETTER", "WORSE", "NO CHANGE SHOWN"))
+
+
 def test_the_document_names_the_sides_and_carries_each_gate() -> None:
     document = compared("accepted", "alike", "worse")
     assert document["baseline"]["name"] == "0001_accepted"

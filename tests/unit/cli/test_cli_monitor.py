@@ -25,6 +25,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_run: MakeRun) 
         document = make_run(timestamp=f"2026-03-{day + 1:02}T10:00:00+00:00", cases=5 if day == 11 else None)
         for row in document["results"]:
             row["scores"]["keywords"] = {"finetuned": 0.0 if day else 1.0}
+            row["completions"]["finetuned"]["timestamp"] = document["metadata"]["timestamp"]  # asked anew every day
         save(document, Path("reports"), "accepted" if day == 0 else f"day-{day}")
     return tmp_path
 
@@ -34,6 +35,18 @@ def test_the_runs_since_are_watched_and_an_alarm_fails_on_demand() -> None:
     assert done.exit_code == 1, done.output
     assert "keywords of finetuned, 30 cases: WORSE since 00" in done.stdout
     assert "not comparable: 0012_day-11: 25 cases of the baseline are missing" in done.stdout
+
+
+def test_copies_of_a_run_are_told_and_count_once() -> None:
+    once = json.loads(llmbench("monitor", "1", "2", "--metrics", "keywords", "--json").stdout)
+    saved = read_saved(Path("reports/runs/0002_day-1/run.json"))
+    for copy in range(3):
+        copied = {**saved, "metadata": {**saved["metadata"], "timestamp": f"2026-04-0{copy + 1}T10:00:00+00:00"}}
+        save(copied, Path("reports"), "nightly")
+    asked = ("monitor", "1", "2", "13", "14", "15", "--metrics", "keywords")
+    assert json.loads(llmbench(*asked, "--json").stdout)["series"] == once["series"]
+    told = "0015_nightly: 30 of 30 answers are those of an earlier run, or older than the baseline"
+    assert told in llmbench(*asked).stdout
 
 
 def test_programs_read_it_and_the_runs_can_be_named() -> None:

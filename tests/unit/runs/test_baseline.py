@@ -14,6 +14,7 @@ from support.report_runs import full_run
 from pytest_llmbench.core.errors import UsageError
 from pytest_llmbench.runs.baseline import Comparable, baseline_lines, comparable, write_baseline
 from pytest_llmbench.runs.document import build_document
+from pytest_llmbench.runs.result_parts import ResultParts, write_part
 from pytest_llmbench.runs.storage import baseline_schema, read_document, read_saved, write_json
 
 MakeRun = Callable[..., dict[str, Any]]
@@ -160,3 +161,18 @@ def test_an_edited_baseline_is_refused_with_its_line(make_run: MakeRun, path: Pa
     with pytest.raises(UsageError, match=message) as told:
         read_saved(path)
     assert "\n" not in str(told.value)
+
+
+def test_the_answers_of_a_large_run_are_known_again_as_those_of_a_small_one(make_run: MakeRun, tmp_path: Path) -> None:
+    document = make_run()
+    document["results"][7]["completions"]["finetuned"]["cached"] = True
+    write_part(tmp_path / "parts", 0, document["results"])
+    small, large = (
+        comparable({**document, "results": rows}, "run").answers
+        for rows in (document["results"], ResultParts(tmp_path / "parts"))
+    )
+    for variant in ("base", "finetuned"):
+        assert large.of[variant].numbers == small.of[variant].numbers
+        assert large.of[variant].made == small.of[variant].made
+    for answers in (small, large):
+        assert [place for place, cached in enumerate(answers.of["finetuned"].cached) if cached] == [7]

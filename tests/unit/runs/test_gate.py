@@ -20,7 +20,7 @@ from pytest_llmbench.core.locale import words
 from pytest_llmbench.core.settings import GateSettings
 from pytest_llmbench.reports.views.gate import gate_report
 from pytest_llmbench.runs.baseline import comparable
-from pytest_llmbench.runs.gate import compare_runs, compare_with_base, gate_of
+from pytest_llmbench.runs.gate import compare_runs, compare_with_base, gate_of, settled_gate
 from pytest_llmbench.runs.gate_notes import note_title
 from pytest_llmbench.runs.storage import checked, run_schema
 from pytest_llmbench.runs.typed import gate_document
@@ -319,6 +319,54 @@ def test_a_metric_with_a_unit_has_no_bound_however_small_its_scores(in_one_secon
     before, after = (compared({"latency_s": list(side)}, metrics=metrics) for side in sides)
     gate = regression(before, after, metrics=["latency_s"], margins={"latency_s": 0.02 * in_one_second})
     assert overall(gate, "latency_s")["outcome"] == "pass"
+
+
+@pytest.mark.parametrize("sides", [{"largest_batch": 60}, {}])
+def test_times_of_answers_that_shared_batches_are_not_compared(sides: dict[str, Any]) -> None:
+    before = compared({"relevance": GOOD, "latency_s": BAD}, **sides)
+    after = compared({"relevance": GOOD, "latency_s": GOOD}, largest_batch=35)
+    gate = regression(before, after, metrics=["relevance", "latency_s"])
+    assert {verdict["metric"] for verdict in gate["verdicts"]} == {"relevance"}
+    (note,) = gate["notes"]
+    assert (
+        f"latency_s was not compared: answers shared batches of up to {sides.get('largest_batch', 35)}"
+        in note["message"]
+    )
+    nothing = regression(before, after, metrics=["latency_s"])
+    assert (nothing["verdicts"], nothing["failed"]) == ([], True)
+    assert "answers shared batches, so that none has a time of its own" in nothing["reason"]
+    alone = regression(*(compared({"latency_s": side}, largest_batch=1) for side in (BAD, GOOD)), metrics=["latency_s"])
+    assert alone["verdicts"]
+
+
+def test_times_of_shared_batches_are_not_held_against_the_base() -> None:
+    run = compared({"relevance": GOOD, "latency_s": GOOD}, largest_batch=60)
+    gate = valid(compare_with_base(run, kind="compare", metrics=["relevance", "latency_s"]))
+    assert {verdict["metric"] for verdict in gate["verdicts"]} == {"relevance"}
+    assert "latency_s was not compared" in gate["notes"][0]["message"]
+
+
+@pytest.mark.parametrize("kind", ["regression", "improvement", "compare"])
+def test_no_gate_passes_on_the_first_cases_alone(kind: Any) -> None:
+    settings = GateSettings(kind="off" if kind == "compare" else kind, metrics=("relevance",), margin=0.2)
+    whole = compared(GOOD)
+    limited = dataclasses.replace(whole, limited=True)
+    baseline = compared(BAD, name="accepted")
+    assert settled_gate(whole, settings, baseline)["outcome"] == "pass"
+    gate = valid(settled_gate(limited, settings, baseline))
+    assert (gate["outcome"], gate["failed"]) == ("inconclusive", kind == "improvement")
+    assert gate["reason"].startswith("only the first cases were asked (benchmark.limit)")
+    word = "NO VERDICT" if kind == "compare" else "INCONCLUSIVE"
+    assert gate_lines(gate, 200)[0].startswith(f"{word}: ")
+    strict = settings.model_copy(update={"inconclusive": "fail"})
+    assert settled_gate(limited, strict, baseline)["failed"] is (kind != "compare")
+
+
+def test_what_fell_on_the_first_cases_fails() -> None:
+    limited = dataclasses.replace(compared(BAD), limited=True)
+    settings = GateSettings(kind="regression", metrics=("relevance",))
+    gate = settled_gate(limited, settings, compared(GOOD, name="accepted"))
+    assert (gate["outcome"], gate["failed"], gate["because"]["kind"]) == ("fail", True, "worse")
 
 
 def test_scores_that_differ_by_rounding_have_not_changed() -> None:

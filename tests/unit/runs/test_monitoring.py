@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 from support.comparables import compared
 
 from pytest_llmbench.core.errors import UsageError
+from pytest_llmbench.runs.baseline import Comparable
 from pytest_llmbench.runs.monitoring import monitor
+from pytest_llmbench.runs.row_columns import GivenAnswers
 
 GOOD = [[1.0] * 5] * 60
 BAD = [*[[1.0]] * 20, *[[0.0]] * 40]
@@ -148,3 +150,92 @@ def test_each_metric_has_its_own_margin() -> None:
     found = watched(*worse, baseline=baseline, metrics=["relevance", "mine"], margins={"mine": 0.9})
     alarms = {one["metric"]: (one["margin"], one["alarm"] is not None) for one in found["series"]}
     assert alarms == {"relevance": (0.0, True), "mine": (0.9, False)}
+
+
+def answered(run: Comparable, moments: Callable[[Any], str], *, cached: bool = False) -> Comparable:
+    """The run with its answers, each made at such a moment; of those of the base and the fine-tune, alike."""
+
+    def row(one: Any) -> dict[str, Any]:
+        answer = {"text": "ja", "timestamp": moments(one), "latency_s": 1.5, "cached": cached}
+        return {**one, "completions": dict.fromkeys(run.metadata["variants"], answer)}
+
+    return dataclasses.replace(run, answers=GivenAnswers(map(row, run.rows)))
+
+
+def at(moment: str) -> Callable[[Any], str]:
+    return lambda _: moment
+
+
+def test_answers_that_an_earlier_run_has_are_no_new_evidence() -> None:
+    asked = answered(compared([[1.0]] * 60, name="asked"), at("2026-03-01"))
+    copies = [
+        answered(compared([[1.0]] * 60, name=f"copy {place}"), at("2026-03-01"), cached=place > 0) for place in range(3)
+    ]
+    anew = answered(compared([[1.0]] * 60, name="anew"), at("2026-03-02"))
+    found = watched(asked, *copies, anew)
+    assert [point["run"] for point in found["series"][0]["points"]] == ["asked", "anew"]
+    assert found["series"] == watched(asked, anew)["series"]
+    told = "60 of 60 answers are those of an earlier run, or older than the baseline"
+    assert [run["not_comparable"] for run in found["runs"]] == [None, told, told, told, None]
+
+
+def test_remembered_answers_of_before_the_baseline_tell_of_no_drift_since() -> None:
+    older = answered(compared([[1.0]] * 60, name="older"), at("2026-02-17"), cached=True)
+    with pytest.raises(UsageError, match="none of the 2 runs can: 60 of 60 answers are those of an earlier run"):
+        watched(older, older)
+    newer = answered(compared([[1.0]] * 60, name="newer"), at("2026-02-19"), cached=True)
+    (series,) = watched(older, newer)["series"]
+    assert [point["run"] for point in series["points"]] == ["newer"]
+
+
+def test_the_baselines_own_answers_are_none_since() -> None:
+    baseline = answered(compared(GOOD, name="accepted"), at("2026-02-18"))
+    with pytest.raises(UsageError, match="300 of 300 answers are those"):
+        watched(dataclasses.replace(baseline, name="again"), baseline=baseline)
+
+
+def test_of_a_run_that_remembers_some_epochs_the_others_count() -> None:
+    first = answered(compared([[1.0]] * 60, name="first"), at("2026-03-01"))
+    more: Any = compared([[1.0, 0.0]] * 60, name="more")
+    mixed = answered(more, lambda row: f"2026-03-0{row['epoch'] + 1}")
+    new = compared([[0.0]] * 60, name="more")
+    assert watched(first, mixed)["series"] == watched(first, new)["series"]
+
+
+def test_an_epoch_with_one_repeated_answer_is_not_counted() -> None:
+    first = answered(compared([[1.0]] * 60, name="first"), at("2026-03-01"))
+    lost_one = answered(compared([[1.0]] * 60, name="1 anew"), lambda row: f"2026-03-0{1 + (row['case'] == 'c0/7')}")
+    found = watched(first, lost_one)
+    told = "59 of 60 answers are those of an earlier run, or older than the baseline"
+    assert found["runs"][1]["not_comparable"] == told
+    assert found["series"] == watched(first)["series"]
+
+
+def test_answers_that_were_not_scored_count_when_they_are() -> None:
+    both = {"relevance": [[1.0]] * 60, "mine": [[1.0]] * 60}
+    baseline = compared({"relevance": GOOD, "mine": GOOD}, name="accepted")
+    unscored, scored = (
+        answered(compared(scores, name=name), at("2026-03-01"))
+        for name, scores in (("unscored", [[1.0]] * 60), ("scored", both))
+    )
+    relevance, mine = watched(unscored, scored, baseline=baseline, metrics=["relevance", "mine"])["series"]
+    assert [point["run"] for point in relevance["points"]] == ["unscored"]
+    assert "are those of an earlier run" in relevance["left_out"]["scored"]
+    assert [point["run"] for point in mine["points"]] == ["scored"]
+
+
+def test_answers_without_a_moment_are_known_again_only_where_they_were_remembered() -> None:
+    asked, again = (answered(compared([[1.0]] * 60, name=name), at("")) for name in ("asked", "again"))
+    assert len(watched(asked, again)["series"][0]["points"]) == 2
+    remembered = answered(compared([[1.0]] * 60, name="remembered"), at(""), cached=True)
+    for first in (asked, remembered):
+        assert len(watched(first, remembered)["series"][0]["points"]) == 1
+
+
+def test_times_of_shared_batches_are_not_watched() -> None:
+    both = {"relevance": [[1.0]] * 60, "latency_s": [[0.5]] * 60}
+    baseline = compared({"relevance": GOOD, "latency_s": GOOD}, name="accepted")
+    batched, alone = (compared(both, name=f"of {batch}", largest_batch=batch) for batch in (35, 1))
+    _, latency = watched(batched, alone, baseline=baseline, metrics=["relevance", "latency_s"])["series"]
+    assert [point["run"] for point in latency["points"]] == ["of 1"]
+    assert latency["left_out"]["of 35"].startswith("answers shared batches of up to 35")
