@@ -77,6 +77,8 @@ def _since(baseline: Comparable, report_dir: Path) -> Callable[[], Iterator[Comp
 
 
 def _lines(found: Monitored) -> Iterator[str]:
+    if not found.series:
+        yield f"no answers are new since {found.baseline}: there is nothing to watch yet"
     for series in found.series:
         alarm = series.alarm
         said = f"WORSE since {alarm}" if alarm else "no drift for the worse is shown"

@@ -18,7 +18,7 @@ from typer.models import OptionInfo
 
 from pytest_llmbench.core.errors import LLMBenchError, named_in, with_flags
 from pytest_llmbench.core.setting_table import SETTINGS
-from pytest_llmbench.core.starter import CONFIG, settings_elsewhere
+from pytest_llmbench.core.starter import CONFIG
 
 if TYPE_CHECKING:
     from pytest_llmbench.core.settings import Settings
@@ -229,8 +229,6 @@ def chosen_settings(file: Path | None, *groups: object, **options: str | None) -
     overrides = {key: (value, flag(key) or key) for key, value in keys.items()}
     settings = load_settings(settings_file(file), overrides, os.environ)
     show_from(settings.logging.level)
-    if file is None and (unread := settings_elsewhere()):
-        _log.warning("%s is not read from this folder; go to its project, or name it with --config", unread)
     return settings
 
 

@@ -65,8 +65,8 @@ def rescore_command(
         words = vocabulary or settings.benchmark.vocabulary
         read = (stored.path, settings_file(config), words, own, *settings.benchmark.prompts)
         refuse_output(output, read)
-    else:
-        refuse_long_name(name)
+    elif save:
+        refuse_long_name(save)
     journal = journal_of(stored.path)
     document = score_anew(stored.document, stored.name, journal, _judges(settings, vocabulary, metrics_from))
     document = dict(with_comparison(document))

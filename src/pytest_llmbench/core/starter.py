@@ -38,16 +38,15 @@ def present(path: Path) -> Path:
     return packaged if packaged.exists() else path
 
 
-def settings_elsewhere(*roots: Path) -> Path | None:
-    """The settings file of a project that the working directory lies in, or that one of the roots is; None at its top.
+def settings_elsewhere(root: Path) -> Path | None:
+    """The settings file of a project that lies at `root`, where the working directory has none; None else.
 
     Settings, suites, adapters and reports are those of the working directory: run from another folder of a project, the
     packaged demo would be judged in its place. In a working copy of this project that demo is its own.
     """
-    if CONFIG.exists():
+    if CONFIG.exists() or root == starter_folder():
         return None
-    folders = (*roots, *Path.cwd().parents)
-    return next((one / CONFIG for one in folders if (one / CONFIG).is_file() and one != starter_folder()), None)
+    return root / CONFIG if os.path.isfile(root / CONFIG) else None  # noqa: PTH113  # it asks no leave to look
 
 
 def cache_dir() -> Path:

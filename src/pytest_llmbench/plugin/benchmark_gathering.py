@@ -276,9 +276,10 @@ class BenchmarkGathering(Gathering):
         gate = settings.gate
         try:
             margins, looked_at = gate.margins_of(gate.metrics), itertools.chain(read_in_turn(since), [this])
-            return monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
+            found = monitor(baseline, looked_at, metrics=gate.metrics, margins=margins, alpha=gate.alpha)
         except UsageError:
             return NoBand(baseline=baseline.name)
+        return found if found.series else NoBand(baseline=baseline.name)
 
     def _tell_of_gate(self, session: pytest.Session, reports: Reports) -> None:
         from pytest_llmbench.core.locale import words

@@ -40,7 +40,7 @@ def _refuse_suites_elsewhere(settings: Settings, root: Path) -> None:
         return
     if (root / PROMPTS).is_dir():
         told = f"{root / PROMPTS} is not read from {Path.cwd()}: the demo's suites would be asked"
-        raise UsageError(f"{told}; run pytest in {root}, or name your suites", names=("benchmark.prompts",))
+        raise UsageError(f"{told}; run pytest in {root}", names=("benchmark.prompts",))
 
 
 @contextlib.contextmanager
@@ -89,12 +89,10 @@ class Session:
         if not given and (unread := settings_elsewhere(self._config.rootpath)):
             raise UsageError(
                 f"{unread} is not read from {Path.cwd()}, and its suites and adapters are not found from here; run "
-                f"pytest in {unread.parents[1]}, or name a settings file with {options.CONFIG_FILE.flag}"
+                f"pytest in {unread.parents[1]}"
             )
         path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
-        settings = load_settings(path, options.overrides(self._config), os.environ)
-        _refuse_suites_elsewhere(settings, self._config.rootpath)
-        return settings
+        return load_settings(path, options.overrides(self._config), os.environ)
 
     def check_name(self) -> None:
         """Refuse a name that the run cannot be saved under. Raises UsageError."""
@@ -136,6 +134,7 @@ class Session:
     def _every_case(self) -> Sequence[Case]:
         from pytest_llmbench.cases.selection import every_case
 
+        _refuse_suites_elsewhere(self.settings, self._config.rootpath)
         return every_case(self.settings, self.vocabulary)
 
     @functools.cached_property

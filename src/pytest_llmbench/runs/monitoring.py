@@ -40,23 +40,28 @@ def monitor(
     epochs of a case missing is not comparable, and left out with the reason; so is, of one metric, a run
     that did not score all that the baseline did. Answers that an earlier run or the baseline has already are no new
     evidence, nor are remembered ones that were made before the baseline: epochs with any of them are not counted, and
-    a run without another epoch is left out. Cases that the baseline did not score whole are in no table. An alarm
-    is raised where the upper bound of the drift for the better is below minus the metric's margin, 0 where `margins` is
-    silent. The chance of any false alarm, however many runs are looked at, is at most alpha: each metric of each
-    variant has its equal part. A metric that cannot be watched is told with the reason.
+    a run without another epoch is left out; where there is no other run, there are no series. Cases that the baseline
+    did not score whole are in no table. An alarm is raised where the upper bound of the drift for the better is below
+    minus the metric's margin, 0 where `margins` is silent. The chance of any false alarm, however many runs are looked
+    at, is at most alpha: each metric of each variant has its equal part. A metric that cannot be watched is told with
+    the reason.
 
     Raises:
         UsageError: no run can be held against the baseline, or no metric's scores lie between 0 and 1.
     """
     watched: list[WatchedRun] = []
     watches: dict[_Key, _Watch] = {}
+    nothing_new = False
     for run in runs:
         reason = _why_not(baseline, run)
         if reason is None:
             watches = watches or _watches(baseline, run, metrics)
             reason = _look(baseline, run, watches)
+            nothing_new = nothing_new or reason is not None
         watched.append(WatchedRun(run=run.name, timestamp=run.metadata.get("timestamp"), not_comparable=reason))
     if all(run.not_comparable for run in watched):
+        if nothing_new:
+            return Monitored(baseline=baseline.name, alpha=alpha, runs=tuple(watched), series=())
         first = f"none of the {len(watched)} runs can: {watched[0].not_comparable}" if watched else "none can be read"
         raise UsageError(f"no run can be held against {baseline.name}: {first}")
     why_not = {key: watch.unwatched() for key, watch in watches.items()}

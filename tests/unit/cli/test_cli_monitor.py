@@ -47,6 +47,9 @@ def test_copies_of_a_run_are_told_and_count_once() -> None:
     assert json.loads(llmbench(*asked, "--json").stdout)["series"] == once["series"]
     told = "0015_nightly: 30 of 30 answers are those of an earlier run, or older than the baseline"
     assert told in llmbench(*asked).stdout
+    alone = llmbench("monitor", "2", "13", "--metrics", "keywords", "--fail-on", "regression")
+    assert alone.exit_code == 0  # as a night in which nothing changed
+    assert alone.stdout.startswith("no answers are new since 0002_day-1: there is nothing to watch yet\n")
 
 
 def test_programs_read_it_and_the_runs_can_be_named() -> None:

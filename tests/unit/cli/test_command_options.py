@@ -106,16 +106,6 @@ def test_a_command_names_its_own_option_for_a_setting_that_is_wrong(
     assert done.stderr == ("error: server.url: 'nonsense' is no URL; write one like http://127.0.0.1:8000 (--server)\n")
 
 
-def test_settings_that_lie_above_are_told_to_be_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/llmbench.yaml").write_text("generation: {seed: 7}")
-    (tmp_path / "below").mkdir()
-    monkeypatch.chdir(tmp_path / "below")
-    told = f"{tmp_path}/configs/llmbench.yaml is not read from this folder; go to its project, or name it with --config"
-    assert llmbench("config", "show").stderr.splitlines() == [told]
-    assert llmbench("config", "show", "--config", "../configs/llmbench.yaml").stderr == ""
-
-
 @pytest.mark.parametrize(
     ("level", "lines"),
     [("INFO", ["a look", "it is slow (--server)"]), ("WARNING", ["it is slow (--server)"]), ("ERROR", [])],

@@ -281,7 +281,7 @@ def test_a_lack_of_memory_is_told_with_the_answers_that_were_worked_on_and_not_w
     assert out.value.at_once == 1
 
 
-def test_long_prompts_that_do_not_fit_leave_the_short_ones_as_many_at_once_as_before(
+def test_long_prompts_that_do_not_fit_leave_the_short_ones_as_many_at_once_as_take_no_more(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answering, usual = backend(loaded), RowEngine.shared
@@ -300,7 +300,7 @@ def test_long_prompts_that_do_not_fit_leave_the_short_ones_as_many_at_once_as_be
         list(answering.complete_together(of(long)))
     assert out.value.at_once == 4
     assert {done.batch_size for done in answering.complete_together(of(long))} == {2}
-    assert {done.batch_size for done in answering.complete_together(of(CASES))} == {8}
+    assert {done.batch_size for done in answering.complete_together(of(CASES))} == {4}  # of half of the positions
 
 
 def test_running_out_of_memory_over_embeddings_is_told_as_such(
