@@ -155,7 +155,9 @@ def saved_since(baseline: Comparable, report_dir: Path) -> list[RunFolder]:
     found: list[tuple[str, RunFolder]] = []
     for run in saved_runs(report_dir):
         head = _readable_head(run)
-        if head and not _is_rescored(head) and head["metadata"]["timestamp"] > baseline.metadata["timestamp"]:
+        if not head or _is_rescored(head) or run.title == baseline.name:
+            continue
+        if head["metadata"]["timestamp"] >= baseline.metadata["timestamp"]:  # to the second: it may be the same one
             found.append((str(head["metadata"]["timestamp"]), run))
     return [run for _, run in sorted(found, key=lambda one: one[0])]
 
