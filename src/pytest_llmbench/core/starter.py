@@ -38,15 +38,16 @@ def present(path: Path) -> Path:
     return packaged if packaged.exists() else path
 
 
-def settings_elsewhere(root: Path) -> Path | None:
-    """The settings file of a project that lies at `root`, where the working directory has none; None else.
+def left_behind(root: Path, *paths: Path) -> list[Path]:
+    """Which of the paths a project at `root` has and the working directory has not.
 
     Settings, suites, adapters and reports are those of the working directory: run from another folder of a project, the
     packaged demo would be judged in its place. In a working copy of this project that demo is its own.
     """
-    if CONFIG.exists() or root == starter_folder():
-        return None
-    return root / CONFIG if os.path.isfile(root / CONFIG) else None  # noqa: PTH113  # it asks no leave to look
+    if root == starter_folder():
+        return []
+    # os.path asks no leave to look
+    return [one for one in paths if not one.is_absolute() and not one.exists() and os.path.exists(root / one)]  # noqa: PTH110
 
 
 def cache_dir() -> Path:

@@ -32,15 +32,13 @@ AUTO_ABOVE, AUTO_SIZE = 2000, 1000
 """`benchmark.chunk: auto` makes chunks of this size above so many cases."""
 
 
-def _refuse_suites_elsewhere(settings: Settings, root: Path) -> None:
-    """The packaged suites stand in for a `prompts/` that is nowhere, not for one at the top of the project."""
-    from pytest_llmbench.core.starter import PROMPTS, starter_folder
+def _refuse_left_behind(root: Path, *paths: Path) -> None:
+    """The packaged demo stands in for what is nowhere, not for what lies at the top of the project."""
+    from pytest_llmbench.core.starter import left_behind
 
-    if settings.benchmark.prompts != (PROMPTS,) or PROMPTS.exists() or root == starter_folder():
-        return
-    if (root / PROMPTS).is_dir():
-        told = f"{root / PROMPTS} is not read from {Path.cwd()}: the demo's suites would be asked"
-        raise UsageError(f"{told}; run pytest in {root}", names=("benchmark.prompts",))
+    if left := left_behind(root, *paths):
+        named = ", ".join(str(root / one) for one in left)
+        raise UsageError(f"not read from {Path.cwd()}: {named}; the demo would be judged instead: run pytest in {root}")
 
 
 @contextlib.contextmanager
@@ -83,14 +81,11 @@ class Session:
     def settings(self) -> Settings:
         """Command line over environment over ini file over settings file over defaults."""
         from pytest_llmbench.core.settings import load_settings
-        from pytest_llmbench.core.starter import CONFIG, settings_elsewhere
+        from pytest_llmbench.core.starter import CONFIG
 
         given = options.chosen(self._config, options.CONFIG_FILE)
-        if not given and (unread := settings_elsewhere(self._config.rootpath)):
-            raise UsageError(
-                f"{unread} is not read from {Path.cwd()}, and its suites and adapters are not found from here; run "
-                f"pytest in {unread.parents[1]}"
-            )
+        if not given:
+            _refuse_left_behind(self._config.rootpath, CONFIG)
         path = Path(given[0]) if given else (CONFIG if CONFIG.is_file() else None)
         return load_settings(path, options.overrides(self._config), os.environ)
 
@@ -134,7 +129,9 @@ class Session:
     def _every_case(self) -> Sequence[Case]:
         from pytest_llmbench.cases.selection import every_case
 
-        _refuse_suites_elsewhere(self.settings, self._config.rootpath)
+        asked, model = self.settings.benchmark, self.settings.model
+        looked_in = [model.adapters_dir] if "auto" in model.adapters and not self.settings.server.url else []
+        _refuse_left_behind(self._config.rootpath, *asked.prompts, asked.vocabulary, *looked_in)
         return every_case(self.settings, self.vocabulary)
 
     @functools.cached_property

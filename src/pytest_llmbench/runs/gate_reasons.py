@@ -124,9 +124,7 @@ def _sentence(kind: str, gate: GateDocument, verdict: VerdictDocument) -> str:
     if kind == "not_shown":
         several = len({one.variant for one in gate.verdicts}) > 1
         own = [one for one in gate.verdicts if one.variant == verdict.variant and one.category is None]
-        shown = any(
-            one.outcome == "pass" for one in own
-        )  # earlier builds named the verdict of the least p, of whomever
+        shown = any(one.outcome == "pass" for one in own)  # earlier builds named the least p of all
         return (_NOT_SHOWN_OF if several and gate.kind != "regression" and not shown else _NOT_SHOWN)[gate.kind]
     if kind == "category_in_doubt" and (gate.kind == "compare" or not verdict.margin):
         return _IN_DOUBT_WITHOUT_MARGIN
