@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,9 @@ class Comparable:
 
     `metadata` has the same keys for both: name, timestamp, base_model, device, seed, epochs, variants, vocabulary, git,
     python, backend, base_weights_sha256, quantization, dtype, models (a server's), adapters (variant -> path and
-    weights_sha256), generation, spelling, metrics, asked (settings to ask the same model again), largest_batch (answers
-    in the fullest one), versions, hardware; null or empty where the run did not say. Scores are rounded alike, so that
-    a run and its own baseline are equal. `path` is where it was read, None if nowhere.
+    weights_sha256), generation, spelling, metrics, asked (settings to ask the same model again), largest_batch (variant
+    -> answers in its fullest one), versions, hardware; null or empty where the run did not say. Scores are rounded
+    alike, so that a run and its own baseline are equal. `path` is where it was read, None if nowhere.
     `cached` are, by variant, a server's answers that the run took from the cache, `answers` by what all of a run's are
     known again; a baseline tells neither. `limited` says that `benchmark.limit` left cases of the suites out.
     """
@@ -56,10 +56,10 @@ class Comparable:
     answers: GivenAnswers = dataclasses.field(default_factory=GivenAnswers)
     limited: bool = False
 
-    @property
-    def largest_batch(self) -> int:
-        """Answers in the fullest batch; 1 where each was asked alone, or nothing is known of it."""
-        return int(self.metadata.get("largest_batch") or 1)
+    def largest_batch(self, variants: Iterable[str]) -> int:
+        """Answers in the variants' fullest batch; 1 where each was asked alone, or nothing is known of it."""
+        known = self.metadata.get("largest_batch") or {}
+        return max((known.get(variant, 1) for variant in variants), default=1)
 
     def only(self, variant: str) -> Comparable:
         """The same with the scores of one variant alone."""

@@ -73,7 +73,7 @@ def compare_runs(
     timestamp = baseline.metadata.get("timestamp")
     about = {"name": baseline.name, "path": baseline.path, "commit": commit, "timestamp": timestamp}
     pairs, notes = _namesakes(baseline, run)
-    names, batched = _timed_alone(metrics or DEFAULT_METRICS, baseline, run)
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, pairs, baseline, run)
     notes += [*differences_between(baseline, run), *batched]
 
     def judged(run: Comparable) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def compare_with_base(
     """
     variants = run.metadata["variants"]
     pairs = [(BASE, variant) for variant in variants if variant != BASE and BASE in variants]
-    names, batched = _timed_alone(metrics or DEFAULT_METRICS, run)
+    names, batched = _timed_alone(metrics or DEFAULT_METRICS, pairs, run, run)
     nothing = NOTHING_SCORED if names else BATCHED
 
     def judged(run: Comparable) -> dict[str, Any]:
@@ -250,9 +250,12 @@ def _namesakes(baseline: Comparable, run: Comparable) -> tuple[list[_Pair], list
     return pairs, notes
 
 
-def _timed_alone(metrics: Sequence[str], *sides: Comparable) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """The metrics, without those of speed where answers shared batches, and notes on these."""
-    if (batch := max(side.largest_batch for side in sides)) == 1:
+def _timed_alone(
+    metrics: Sequence[str], pairs: Sequence[_Pair], before: Comparable, after: Comparable
+) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    """The metrics, without those of speed where the answers of a pair shared batches, and notes on these."""
+    batch = max(before.largest_batch(old for old, _ in pairs), after.largest_batch(new for _, new in pairs))
+    if batch == 1:
         return metrics, []
     gone = [name for name in metrics if name in SPEED_METRICS]
     notes = [gate_note("unscored", "noted_batched", metric=name, batch=batch) for name in gone]

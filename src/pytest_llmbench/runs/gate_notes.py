@@ -43,7 +43,7 @@ _SENTENCES: Mapping[str, str | tuple[str, str]] = {
     "noted_unmeasured": N_("{metric} was not measured, and not compared: it is off, or has another name"),
     "noted_batched": N_(
         "{metric} was not compared: answers shared batches of up to {batch}, where a short one waits for the long ones "
-        "beside it; ask one at a time for that (generation.batch_size: 1)"
+        "beside it; ask one at a time for that (generation.batch_size: 1), and anew (generation.cache: false)"
     ),
     "noted_lost": N_(
         "{metric} of {variant}: answers were lost to errors, time-outs or endless thinking, {before} before and "

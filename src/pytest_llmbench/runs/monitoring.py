@@ -236,14 +236,15 @@ def _look(baseline: Comparable, run: Comparable, watches: Mapping[_Key, _Watch])
     grid = CaseGrid(*sides)
     for (key, watch), scores in zip(watches.items(), grid.scores(pairs, metrics), strict=True):
         seen = repeated.get(key, _Repeated())
-        why_not = seen.reason or _batched(key[1], baseline, run)
+        why_not = seen.reason or _batched(key, baseline, run)
         watch.look(run, key, scores, ~np.isin(grid.epochs, list(seen.epochs)), why_not)
     return None
 
 
-def _batched(metric: str, *sides: Comparable) -> str | None:
+def _batched(key: _Key, baseline: Comparable, run: Comparable) -> str | None:
     """Why a metric of speed tells nothing of answers that waited for others."""
-    batch = max(side.largest_batch for side in sides)
+    (before, after), metric = key
+    batch = max(baseline.largest_batch([before]), run.largest_batch([after]))
     shared = metric in SPEED_METRICS and batch > 1
     return f"answers shared batches of up to {batch}, so that none has a time of its own" if shared else None
 

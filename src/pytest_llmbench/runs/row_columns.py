@@ -145,12 +145,12 @@ class AnswerColumns:
 class GivenAnswers:
     """Which answers a run has, by variant, so that they are known again in a run that took them from the cache.
 
-    `largest_batch` is how many answers shared the fullest batch.
+    `largest_batch` is, by variant, how many answers shared its fullest batch.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self.of: dict[str, AnswerColumns] = {}
-        self.largest_batch = 1
+        self.largest_batch: dict[str, int] = {}
         self._rows = 0
         for row in rows:
             self.append(row)
@@ -159,7 +159,7 @@ class GivenAnswers:
         """Take in a run's next row."""
         for variant, answer in (row.get("completions") or {}).items():
             self.of.setdefault(variant, AnswerColumns()).append(self._rows, row, answer)
-            self.largest_batch = max(self.largest_batch, answer.get("batch_size") or 1)
+            self.largest_batch[variant] = max(self.largest_batch.get(variant, 1), answer.get("batch_size") or 1)
         self._rows += 1
 
 

@@ -235,7 +235,7 @@ def test_answers_without_a_moment_are_known_again_only_where_they_were_remembere
 def test_times_of_shared_batches_are_not_watched() -> None:
     both = {"relevance": [[1.0]] * 60, "latency_s": [[0.5]] * 60}
     baseline = compared({"relevance": GOOD, "latency_s": GOOD}, name="accepted")
-    batched, alone = (compared(both, name=f"of {batch}", largest_batch=batch) for batch in (35, 1))
+    batched, alone = (compared(both, name=f"of {batch}", largest_batch={"finetuned": batch}) for batch in (35, 1))
     _, latency = watched(batched, alone, baseline=baseline, metrics=["relevance", "latency_s"])["series"]
     assert [point["run"] for point in latency["points"]] == ["of 1"]
     assert latency["left_out"]["of 35"].startswith("answers shared batches of up to 35")

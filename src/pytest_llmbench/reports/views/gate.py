@@ -36,6 +36,7 @@ from pytest_llmbench.reports.silent_categories import silence, telling
 from pytest_llmbench.reports.views.cases import moved_case, telling_rows
 from pytest_llmbench.runs.case_counts import count
 from pytest_llmbench.runs.gate_notes import note_text, note_title
+from pytest_llmbench.runs.gate_reasons import LIMITED, because_of
 from pytest_llmbench.runs.typed import GateDocument, RunDocument, VerdictDocument
 
 
@@ -112,7 +113,7 @@ def alerts(gate: GateDocument, say: Words) -> list[Alert]:
         for one in _open(gate)
     ]
     notes = [(note_title(note, say), [note_text(note, say)]) for note in gate.notes]
-    if gate.failed and not told:
+    if not told and (gate.failed or because_of(gate).kind == LIMITED):
         told = [(gate_sentences.heading(gate, say), [gate_sentences.reason(gate, say)])]
     level: Any = "error" if gate.failed else "warning"
     return [
